@@ -1,0 +1,219 @@
+"""Starting, stopping and weighing the brokers that are compared."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pamqp import commands, frame
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 30.0
+POLL_SECONDS = 0.002
+LISTENING = "0A"
+PAGE_OCTETS = os.sysconf("SC_PAGE_SIZE")
+
+
+class BenchError(Exception):
+    """The comparison cannot go on; the text is one line."""
+
+
+class Broker:
+    """One contestant: ``label`` for the table, started and stopped any number of times.
+
+    ``port`` is set while it runs, ``cpu`` is the core it is pinned to, None for none.
+    """
+
+    def __init__(self, label: str, cpu: int | None) -> None:
+        self.label = label
+        self.cpu = cpu
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The URL for clients while it runs."""
+        return f"amqp://guest:guest@{HOST}:{self.port}/"
+
+    def pinned(self, command: list[str]) -> list[str]:
+        """Return ``command``, pinned if this broker is."""
+        return command if self.cpu is None else ["taskset", "-c", str(self.cpu), *command]
+
+    def start(self) -> float:
+        """Start it and return the seconds until it answered a client. Raises BenchError."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop it and wait until it is gone; nothing if it does not run."""
+        raise NotImplementedError
+
+
+class Harebell(Broker):
+    """harebell in memory, run by the interpreter ``python``."""
+
+    def __init__(self, label: str, cpu: int | None, python: str) -> None:
+        super().__init__(label, cpu)
+        self.python = python
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="harebell-bench-")
+
+    def start(self) -> float:
+        ports_file = Path(self._folder.name) / "ports.json"
+        ports_file.unlink(missing_ok=True)
+        command = [self.python, "-m", "harebell", "serve", "--in-memory", "--bind", HOST, "--port", "0"]
+        log = Path(self._folder.name) / "log"
+        began = time.perf_counter()
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self.pinned([*command, "--ports-file", str(ports_file)]),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder.name,
+            )
+        while time.perf_counter() - began < START_SECONDS:
+            if self._process.poll() is not None:
+                last = log.read_text(errors="replace").strip().splitlines()[-1:]
+                raise BenchError(f"{self.label} ended with code {self._process.returncode}: {''.join(last)}")
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                self.port = int(json.loads(ports_file.read_text())["amqp"])
+                if answers(self.port):
+                    return time.perf_counter() - began
+            time.sleep(POLL_SECONDS)
+        raise BenchError(f"{self.label} did not answer within {START_SECONDS:g} s")
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+class RabbitMQ(Broker):
+    """The RabbitMQ of ``tools/oracle``."""
+
+    def __init__(self, label: str, cpu: int | None, oracle: Path) -> None:
+        super().__init__(label, cpu)
+        self.oracle = oracle
+        self._started = False
+
+    def start(self) -> float:
+        address = self._run("url").strip()
+        self.port = int(address.rstrip("/").rpartition(":")[2])
+        if answers(self.port):
+            raise BenchError(f"a RabbitMQ runs already on port {self.port}: `{self.oracle} stop` first")
+        began = time.perf_counter()
+        starter = subprocess.Popen(
+            self.pinned([sys.executable, str(self.oracle), "start"]),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._started = True
+        while not answers(self.port):
+            if starter.poll() not in (None, 0):
+                assert starter.stderr is not None
+                raise BenchError(f"RabbitMQ did not start: {starter.stderr.read().strip()}")
+            if time.perf_counter() - began > START_SECONDS:
+                raise BenchError(f"RabbitMQ did not answer within {START_SECONDS:g} s")
+            time.sleep(POLL_SECONDS)
+        took = time.perf_counter() - began
+        starter.wait()
+        return took
+
+    def stop(self) -> None:
+        if self._started:
+            self._started = False
+            self._run("stop")
+
+    def _run(self, command: str) -> str:
+        done = subprocess.run([sys.executable, str(self.oracle), command], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise BenchError(f"{self.oracle} {command}: {done.stderr.strip()}")
+        return done.stdout
+
+
+def start_answer(port: int) -> bytes:
+    """Return the frame a broker answers a protocol header with. Raises OSError."""
+    with socket.create_connection((HOST, port), timeout=5) as client:
+        client.sendall(b"AMQP\x00\x00\x09\x01")
+        received = b""
+        while len(received) < 7 or len(received) < struct.unpack_from(">I", received, 3)[0] + 8:
+            more = client.recv(65_536)
+            if not more:
+                break
+            received += more
+        return received
+
+
+def answers(port: int) -> bool:
+    """Tell whether a broker at ``port`` answers a protocol header with connection.start."""
+    try:
+        return start_answer(port).startswith(b"\x01")
+    except OSError:
+        return False
+
+
+def identity(port: int) -> str:
+    """Return product, version and platform as the broker gives them."""
+    start = frame.unmarshal(start_answer(port))[2]
+    if not isinstance(start, commands.Connection.Start):
+        return "unknown"
+    properties = start.server_properties or {}
+    return " ".join(str(properties.get(name, "")) for name in ("product", "version", "platform")).strip()
+
+
+def resident_octets(port: int) -> int:
+    """Return the resident memory of the process that listens on ``port`` and of all below it."""
+    root = listener_pid(port)
+    tree = {root}
+    parents = dict(running_processes())
+    grown = True
+    while grown:
+        children = {pid for pid, parent in parents.items() if parent in tree} - tree
+        grown = bool(children)
+        tree |= children
+    total = 0
+    for pid in tree:
+        with contextlib.suppress(OSError):
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_OCTETS
+    return total
+
+
+def running_processes() -> Iterator[tuple[int, int]]:
+    """Yield the id and the parent's id of every process."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                yield int(entry.name), int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def listener_pid(port: int) -> int:
+    """Return the process that listens on ``port`` (IPv4). Raises BenchError."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+            inodes.add(f"socket:[{fields[9]}]")
+    for pid, _ in running_processes():
+        with contextlib.suppress(OSError):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if os.readlink(link) in inodes:
+                        return pid
+    raise BenchError(f"no process of ours listens on port {port}")

@@ -1,0 +1,122 @@
+"""Closing channels and connections: the only place that turns an error into a close method.
+
+A soft error closes its channel, a hard one the connection; a soft error on channel 0 is hard
+(AMQP 0-9-1 section 2.2.4 and RabbitMQ).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pamqp import commands
+
+from harebell.amqp.channel import Channel
+from harebell.amqp.connection import CLOSED, CLOSING, Connection
+from harebell.amqp.method_codec import encode
+from harebell.amqp.unacked import tag_of
+from harebell.errors import FRAME_ERROR, BrokerError
+
+REPLY_TEXT_MAX: Final = 255
+
+
+def reply_text(error: BrokerError) -> str:
+    """Give ``NAME - explanation``, cut to what a short string holds, without breaking a character."""
+    raw = str(error).encode("utf-8", "replace")[:REPLY_TEXT_MAX]
+    return raw.decode("utf-8", "ignore")
+
+
+def close_connection(connection: Connection, method: int, error: BrokerError) -> None:
+    """Send ``connection.close`` and ignore everything but its answer from now on."""
+    if connection.phase >= CLOSING:
+        connection.wants_close = True
+        return
+    release_connection(connection)
+    connection.phase = CLOSING
+    connection.closing_since = connection.clock.now
+    connection.close_reason = str(error)
+    connection.out.method(
+        0,
+        encode(
+            commands.Connection.Close,
+            reply_code=error.row.code,
+            reply_text=reply_text(error),
+            class_id=method >> 16,
+            method_id=method & 0xFFFF,
+        ),
+    )
+
+
+def close_channel(connection: Connection, channel: Channel, method: int, error: BrokerError) -> None:
+    """Send ``channel.close`` and drop what comes on that channel until its answer."""
+    release_channel(connection, channel)
+    channel.closing = True
+    connection.out.method(
+        channel.wire,
+        encode(
+            commands.Channel.Close,
+            reply_code=error.row.code,
+            reply_text=reply_text(error),
+            class_id=method >> 16,
+            method_id=method & 0xFFFF,
+        ),
+    )
+
+
+def fail(connection: Connection, number: int, method: int, error: BrokerError) -> None:
+    """Answer an error raised while a frame of channel ``number`` was handled."""
+    channel = connection.channels.get(number)
+    if error.row.hard or number == 0 or channel is None:
+        if connection.phase == CLOSING and error.row is FRAME_ERROR:
+            connection.wants_close = True
+            return
+        close_connection(connection, method, error)
+    elif not channel.closing:
+        close_channel(connection, channel, method, error)
+
+
+def release_channel(connection: Connection, channel: Channel) -> None:
+    """Give back what a channel holds: consumers, unanswered deliveries, the message in progress."""
+    channel.abandon_content()
+    channel.credit.flowing = False
+    vhost = connection.vhost
+    for tag in list(channel.consumers):
+        consumer = channel.remove_consumer(tag)
+        if consumer is not None and vhost is not None:
+            delete_if_abandoned(connection, consumer.queue.name)
+    if channel.reply_queue is not None and vhost is not None:
+        vhost.reply_queues.pop(channel.reply_queue.name, None)
+        channel.reply_queue = None
+    held = channel.window.take_up_to(0)
+    if channel.transaction is not None:
+        held = sorted(held + channel.transaction.answered(), key=tag_of)
+        channel.transaction = None
+    channel.put_back(held, True)
+    connection.awaiting.channels.pop(channel, None)
+
+
+def delete_if_abandoned(connection: Connection, name: str) -> None:
+    """Delete an auto-delete queue whose last consumer went."""
+    vhost = connection.vhost
+    queue = None if vhost is None else vhost.queues.get(name)
+    if vhost is not None and queue is not None and queue.auto_delete and queue.consumer_count() == 0:
+        connection.broker.delete_queue_now(vhost, name)
+
+
+def release_connection(connection: Connection) -> None:
+    """Give back what a connection holds; safe to call twice."""
+    for channel in list(connection.channels.values()):
+        if not channel.closing:
+            release_channel(connection, channel)
+    connection.channels.clear()
+    connection.confirming.clear()
+    connection.forget_channel(0)
+    if connection.vhost is not None:
+        connection.broker.session_closed(connection.id, connection.vhost)
+    connection.broker.sessions.closed(connection.id)
+
+
+def connection_lost(connection: Connection) -> None:
+    """The socket is gone, whatever was going on."""
+    release_connection(connection)
+    connection.phase = CLOSED
+

@@ -1,0 +1,94 @@
+"""Publisher confirms of one channel: in order, coalesced, nothing before it is durable.
+
+``basic.ack`` and ``basic.nack`` from the broker: delivery tag (long long) and an octet whose lowest bit
+is ``multiple``.  A batch is confirmed up to the highest sequence number whose lsn is durable; a refused
+message splits the batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
+from mypy_extensions import i16, i64
+
+from harebell.amqp.constants import BASIC_ACK, BASIC_NACK, FRAME_END
+from harebell.amqp.outbox import Outbox
+
+REFUSED: Final = -1
+
+
+class Confirms:
+    """The confirms one channel owes.
+
+    Attributes:
+        active: True after ``confirm.select``.
+        queued: True while the connection has the channel listed for this turn.
+    """
+
+    def __init__(self) -> None:
+        self.active: bool = False
+        self.queued: bool = False
+        self.published: i64 = 0
+        self._sent: i64 = 0
+        self._lsn: i64 = 0
+        self._marked: i64 = 0
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._refused: deque[int] = deque()
+
+    def count(self, lsn: i64) -> None:
+        """Give the next sequence number to a message whose confirm waits for ``lsn``.
+
+        A negative lsn means that a queue refused the message.
+        """
+        self.published += 1
+        if lsn > self._lsn:
+            self._lsn = lsn
+        elif lsn < 0:
+            self._refused.append(self.published)
+
+    def owed(self) -> i64:
+        """Messages published and not yet confirmed."""
+        return self.published - self._sent
+
+    def emit(self, out: Outbox, channel: i16, durable: i64) -> bool:
+        """Send what may be confirmed now; True if something still waits for the journal.
+
+        Args:
+            out: where to write.
+            channel: the channel's number on the wire.
+            durable: the highest lsn on stable storage.
+        """
+        if self._lsn <= durable:
+            self._waiting.clear()
+            self._send_up_to(out, channel, self.published)
+            return False
+        if self.published > self._marked:
+            self._marked = self.published
+            self._waiting.append((self._lsn, self.published))
+        while self._waiting and self._waiting[0][0] <= durable:
+            self._send_up_to(out, channel, self._waiting.popleft()[1])
+        return len(self._waiting) > 0
+
+    def _send_up_to(self, out: Outbox, channel: i16, last: i64) -> None:
+        while self._refused and self._refused[0] <= last:
+            refused: i64 = self._refused.popleft()
+            self._answer(out, channel, BASIC_ACK, refused - 1)
+            self._answer(out, channel, BASIC_NACK, refused)
+        self._answer(out, channel, BASIC_ACK, last)
+
+    def _answer(self, out: Outbox, channel: i16, method: int, last: i64) -> None:
+        covered: i64 = last - self._sent
+        if covered <= 0:
+            return
+        w: BytesWriter = out.writer
+        w.append(1)
+        write_i16_be(w, channel)
+        write_i32_be(w, 13)
+        write_i32_be(w, BASIC_NACK if method == BASIC_NACK else BASIC_ACK)
+        write_i64_be(w, last)
+        w.append(1 if covered > 1 else 0)
+        w.append(FRAME_END)
+        self._sent = last
+        out.written()

@@ -1,0 +1,69 @@
+"""Class tx (AMQP 0-9-1 section 1.9): all or nothing, across queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pamqp import commands
+
+from harebell.amqp.channel import Channel
+from harebell.amqp.connection import Connection
+from harebell.amqp.method_codec import encode
+from harebell.amqp.publishing import return_unrouted
+from harebell.amqp.transactions import Transaction
+from harebell.engine.routing import enqueue
+from harebell.errors import PRECONDITION_FAILED, BrokerError
+
+
+def select(connection: Connection, channel: Channel, frame: Any) -> None:
+    """``tx.select``; selecting twice is fine.
+
+    Raises:
+        BrokerError: PRECONDITION_FAILED on a channel in confirm mode.
+    """
+    if channel.confirms.active:
+        raise BrokerError(PRECONDITION_FAILED, "cannot switch from confirm to tx mode")
+    if channel.transaction is None:
+        channel.transaction = Transaction()
+    channel.reply(encode(commands.Tx.SelectOk), 0)
+
+
+def commit(connection: Connection, channel: Channel, frame: Any) -> None:
+    """``tx.commit``: publishes and answers take effect; commit-ok waits until they are durable.
+
+    Raises:
+        BrokerError: PRECONDITION_FAILED without ``tx.select``.
+    """
+    transaction = _transaction(channel)
+    channel.transaction = Transaction()
+    journal = connection.journal
+    journal.begin_transaction()
+    for publish in transaction.publishes:
+        queues = [queue for queue in publish.queues if not queue.deleted]
+        if publish.unrouted:
+            return_unrouted(channel.out, channel.wire, publish.message)
+        enqueue(publish.message, queues, publish.durable, journal)
+    for entry in transaction.acks:
+        entry.queue.settle(entry)
+        channel.return_credit(entry)
+    channel.put_back(transaction.rejects, False)
+    channel.put_back(transaction.requeues, True)
+    channel.reply(encode(commands.Tx.CommitOk), int(journal.end_transaction()))
+
+
+def rollback(connection: Connection, channel: Channel, frame: Any) -> None:
+    """``tx.rollback``: publishes are dropped; answers are forgotten, so the messages await one again.
+
+    Raises:
+        BrokerError: PRECONDITION_FAILED without ``tx.select``.
+    """
+    transaction = _transaction(channel)
+    channel.transaction = Transaction()
+    channel.window.restore(transaction.answered())
+    channel.reply(encode(commands.Tx.RollbackOk), 0)
+
+
+def _transaction(channel: Channel) -> Transaction:
+    if channel.transaction is None:
+        raise BrokerError(PRECONDITION_FAILED, "channel is not transactional")
+    return channel.transaction

@@ -1,0 +1,163 @@
+"""Publishing what needs a closer look: properties that mean something to the broker, dynamic routes.
+
+The checks come in RabbitMQ's order: route errors (permission, existence, internal), reply-to,
+expiration, CC and BCC, topic permission, user-id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i16, i64
+
+from harebell.amqp.delivery import write_return
+from harebell.amqp.outbox import Outbox
+from harebell.amqp.transactions import Publish
+from harebell.content.message import Message
+from harebell.content.properties import (
+    EXPIRATION,
+    REPLY_TO,
+    Properties,
+    parse_properties,
+    with_reply_to,
+    without_headers,
+)
+from harebell.engine.exchanges.recent_history import RecentHistoryExchange
+from harebell.engine.queues.queue import Queue
+from harebell.engine.routing import Route, any_durable, enqueue
+from harebell.errors import (
+    NO_CONSUMERS,
+    NO_ROUTE,
+    PRECONDITION_FAILED,
+    SYNTAX_ERROR,
+    BrokerError,
+    MalformedContent,
+)
+
+if TYPE_CHECKING:
+    from harebell.amqp.channel import Channel
+
+PSEUDO_QUEUES: Final = (b"amq.rabbitmq.reply-to", b"amq.direct.reply-to")
+MAX_EXPIRATION_MS: Final = 315_360_000_000
+NO_ROUTE_TEXT: Final = b"\x08NO_ROUTE"
+NO_CONSUMERS_TEXT: Final = b"\x0cNO_CONSUMERS"
+
+
+def return_unrouted(out: Outbox, wire: i16, message: Message) -> None:
+    """Send ``basic.return`` 312 NO_ROUTE."""
+    write_return(out, wire, NO_ROUTE.code, NO_ROUTE_TEXT, message)
+
+
+def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes) -> i64:
+    """Check, route and enqueue one message; the general path.
+
+    Returns:
+        The lsn its confirm waits for; negative if a queue refused it.
+
+    Raises:
+        BrokerError: as the module says.
+    """
+    if route.error is not None:
+        raise route.error
+    try:
+        properties = parse_properties(header)
+    except MalformedContent as error:
+        raise BrokerError(SYNTAX_ERROR, "malformed content header: " + str(error)) from error
+    mode: i64 = properties.delivery_mode
+    if mode != 1 and mode != 2 and properties.flags & 0x1000 != 0:
+        raise BrokerError(PRECONDITION_FAILED, "invalid delivery mode " + str(mode))
+    header = _rewrite_reply_to(channel, properties, header)
+    if properties.expiration_at >= 0:
+        check_expiration(properties.raw_text(EXPIRATION))
+    queues = route.queues
+    remembering: list[RecentHistoryExchange] = []
+    keys = [route.routing_key]
+    if properties.headers_start >= 0:
+        header = _sender_selected(properties, header, keys)
+    if route.dynamic or len(keys) > 1:
+        vhost = channel.connection.vhost
+        user = channel.connection.user
+        assert vhost is not None and user is not None
+        queues, remembering = vhost.route_content(user, route, properties, keys)
+    if properties.user_id_at >= 0:
+        _check_user_id(channel, properties)
+    message = Message(route.address, header, body, mode == 2)
+    for exchange in remembering:
+        exchange.remember(message, properties)
+    return _hand_in(channel, route, message, queues)
+
+
+def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queue]) -> i64:
+    durable = any_durable(queues)
+    transaction = channel.transaction
+    if transaction is not None:
+        transaction.publishes.append(
+            Publish(message, queues, durable, not queues and route.mandatory)
+        )
+        return 0
+    if route.immediate:
+        taking = [queue for queue in queues if queue.can_deliver_now()]
+        if not taking and (queues or not route.mandatory):
+            write_return(channel.out, channel.wire, NO_CONSUMERS.code, NO_CONSUMERS_TEXT, message)
+            return 0
+        queues = taking
+    if not queues and route.mandatory:
+        return_unrouted(channel.out, channel.wire, message)
+    return enqueue(message, queues, durable, channel.connection.journal)
+
+
+def _rewrite_reply_to(channel: Channel, properties: Properties, header: bytes) -> bytes:
+    if properties.reply_to_at < 0 or properties.raw_text(REPLY_TO) not in PSEUDO_QUEUES:
+        return header
+    reply_queue = channel.reply_queue
+    if reply_queue is None:
+        raise BrokerError(PRECONDITION_FAILED, "fast reply consumer does not exist")
+    return with_reply_to(header, reply_queue.name.encode())
+
+
+def check_expiration(expiration: bytes | None) -> None:
+    """Check the ``expiration`` property: a whole number of milliseconds in decimal digits.
+
+    Raises:
+        BrokerError: PRECONDITION_FAILED.
+    """
+    if expiration is None:
+        return
+    digits = expiration[1:] if expiration[:1] == b"+" else expiration
+    if not digits or len(digits) > 20 or not digits.isdigit() or int(digits) > MAX_EXPIRATION_MS:
+        text = expiration.decode("utf-8", "replace")
+        raise BrokerError(PRECONDITION_FAILED, "invalid expiration '" + text + "'")
+
+
+def _sender_selected(properties: Properties, header: bytes, keys: list[str]) -> bytes:
+    """Add the keys of the CC and BCC headers and take BCC out of the header."""
+    raw = properties.raw_headers()
+    has_cc = b"\x02CC" in raw
+    has_bcc = b"\x03BCC" in raw
+    if not has_cc and not has_bcc:
+        return header
+    headers = properties.headers()
+    for name in ("CC", "BCC"):
+        value = headers.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, list):
+            raise BrokerError(PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings")
+        for key in value:
+            if not isinstance(key, str):
+                raise BrokerError(PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings")
+            keys.append(key)
+    if "BCC" in headers:
+        return without_headers(header, [b"BCC"])
+    return header
+
+
+def _check_user_id(channel: Channel, properties: Properties) -> None:
+    user = channel.connection.user
+    name = properties.text("user_id")
+    assert user is not None and name is not None
+    if name != user.name and "impersonator" not in user.tags:
+        raise BrokerError(
+            PRECONDITION_FAILED,
+            "user_id property set to '" + name + "' but authenticated user was '" + user.name + "'",
+        )

@@ -1,0 +1,31 @@
+"""What a transactional channel holds back until ``tx.commit`` (AMQP 0-9-1 section 1.9)."""
+
+from __future__ import annotations
+
+from harebell.content.message import Message
+from harebell.engine.consumers import Unacked
+from harebell.engine.queues.queue import Queue
+
+
+class Publish:
+    """A publish held until commit: routed when it was published, as RabbitMQ does."""
+
+    def __init__(self, message: Message, queues: list[Queue], durable: bool, unrouted: bool) -> None:
+        self.message = message
+        self.queues = queues
+        self.durable: bool = durable
+        self.unrouted: bool = unrouted
+
+
+class Transaction:
+    """Publishes, acks, rejects and requeues of one channel since the last commit or rollback."""
+
+    def __init__(self) -> None:
+        self.publishes: list[Publish] = []
+        self.acks: list[Unacked] = []
+        self.rejects: list[Unacked] = []
+        self.requeues: list[Unacked] = []
+
+    def answered(self) -> list[Unacked]:
+        """List the deliveries answered within the transaction."""
+        return self.acks + self.rejects + self.requeues

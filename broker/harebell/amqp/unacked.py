@@ -1,0 +1,150 @@
+"""The deliveries of one channel that await an answer, in the order of their tags.
+
+Tags grow, so the window is a list sorted by tag; a tag's place is guessed from its distance to the first
+and, where no-ack deliveries left gaps, found by bisection.  Settled entries stay until the head passes
+them or half the window is settled, so every operation is constant time, amortised.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from harebell.engine.consumers import Unacked
+
+COMPACT_FROM: Final = 256
+"""Settled entries tolerated before the window is swept."""
+
+
+class UnackedWindow:
+    """The unacknowledged deliveries of one channel."""
+
+    def __init__(self) -> None:
+        self._entries: list[Unacked] = []
+        self._head: i64 = 0
+        self._settled: i64 = 0
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._head - self._settled
+
+    def append(self, entry: Unacked) -> None:
+        """Add a delivery; its tag is higher than any before."""
+        self._entries.append(entry)
+
+    def oldest(self) -> Unacked | None:
+        """Give the longest unanswered delivery."""
+        if self._head < len(self._entries):
+            return self._entries[self._head]
+        return None
+
+    def take(self, tag: i64) -> Unacked | None:
+        """Remove one delivery by its tag; None if that tag awaits no answer."""
+        entries = self._entries
+        head: i64 = self._head
+        size: i64 = len(entries)
+        if head >= size:
+            return None
+        entry = entries[head]
+        if entry.tag != tag:
+            index: i64 = self._find(tag)
+            if index < 0:
+                return None
+            entry = entries[index]
+            if entry.settled:
+                return None
+            entry.settled = True
+            self._settled += 1
+            if self._settled > COMPACT_FROM and self._settled * 2 > size - head:
+                self._compact()
+            return entry
+        entry.settled = True
+        self._advance(head + 1)
+        return entry
+
+    def awaits(self, tag: i64) -> bool:
+        """Tell whether a tag is outstanding."""
+        if self._head >= len(self._entries):
+            return False
+        index: i64 = self._find(tag)
+        return index >= 0 and not self._entries[index].settled
+
+    def take_up_to(self, tag: i64) -> list[Unacked]:
+        """Remove every delivery with a tag up to and including ``tag``, in order; 0 means all."""
+        entries = self._entries
+        taken: list[Unacked] = []
+        head: i64 = self._head
+        size: i64 = len(entries)
+        while head < size:
+            entry = entries[head]
+            if tag != 0 and entry.tag > tag:
+                break
+            head += 1
+            if entry.settled:
+                self._settled -= 1
+            else:
+                entry.settled = True
+                taken.append(entry)
+        self._advance(head)
+        return taken
+
+    def restore(self, entries: list[Unacked]) -> None:
+        """Bring back deliveries that were taken, to await an answer again (``tx.rollback``)."""
+        merged = self.entries() + entries
+        for entry in entries:
+            entry.settled = False
+        merged.sort(key=tag_of)
+        self._entries = merged
+        self._head = 0
+        self._settled = 0
+
+    def entries(self) -> list[Unacked]:
+        """List the unanswered deliveries in order."""
+        return [entry for entry in self._entries[self._head :] if not entry.settled]
+
+    def _advance(self, head: i64) -> None:
+        entries = self._entries
+        size: i64 = len(entries)
+        while head < size and entries[head].settled:
+            head += 1
+            self._settled -= 1
+        if head == size:
+            entries.clear()
+            head = 0
+        elif head > COMPACT_FROM and head * 2 > size:
+            del entries[:head]
+            head = 0
+        self._head = head
+
+    def _compact(self) -> None:
+        self._entries = self.entries()
+        self._head = 0
+        self._settled = 0
+
+    def _find(self, tag: i64) -> i64:
+        entries = self._entries
+        low: i64 = self._head
+        last: i64 = len(entries) - 1
+        first_tag: i64 = entries[low].tag
+        if tag < first_tag or tag > entries[last].tag:
+            return -1
+        high: i64 = low + (tag - first_tag)
+        if high > last:
+            high = last
+        if entries[high].tag == tag:
+            return high
+        while low <= high:
+            middle: i64 = (low + high) // 2
+            found: i64 = entries[middle].tag
+            if found == tag:
+                return middle
+            if found < tag:
+                low = middle + 1
+            else:
+                high = middle - 1
+        return -1
+
+
+def tag_of(entry: Unacked) -> i64:
+    """Give the tag, to sort by."""
+    return entry.tag

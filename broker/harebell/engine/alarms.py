@@ -1,0 +1,34 @@
+"""Resource alarms: while one is set, publishers wait and consumers go on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MEMORY: Final = "memory"
+DISK: Final = "disk"
+
+
+class Alarms:
+    """The set of resource alarms of the node."""
+
+    def __init__(self) -> None:
+        self._set: set[str] = set()
+
+    @property
+    def active(self) -> bool:
+        """True while any alarm is set."""
+        return bool(self._set)
+
+    @property
+    def reason(self) -> str:
+        """The text of ``connection.blocked``, in RabbitMQ's words."""
+        return "low on " + " & ".join(name for name in (MEMORY, DISK) if name in self._set)
+
+    def update(self, name: str, raised: bool) -> bool:
+        """Set or clear one alarm; True if that changed anything."""
+        before = len(self._set)
+        if raised:
+            self._set.add(name)
+        else:
+            self._set.discard(name)
+        return len(self._set) != before

@@ -1,0 +1,124 @@
+"""The engine's root: virtual hosts, the journal, the dispatcher and the alarms of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from harebell.content.message import OVERHEAD
+from harebell.content.table import Table
+from harebell.engine.alarms import Alarms
+from harebell.engine.commands import Command, CreateVhost, DeleteQueue
+from harebell.engine.dispatch import Dispatcher
+from harebell.engine.metadata import apply, delete_queue
+from harebell.engine.sessions import Sessions
+from harebell.engine.vhost import Vhost
+from harebell.errors import NOT_ALLOWED, BrokerError
+from harebell.ports import AccessControl, Clock, Journal
+
+DEFAULT_VHOST: Final = "/"
+
+
+class Limits:
+    """Bounds and defaults of the engine, all from settings.
+
+    Args:
+        max_message_size: largest body, bytes.
+        max_queues: queues in one virtual host; 0 is unlimited.
+        max_exchanges: exchanges in one virtual host; 0 is unlimited.
+        consumer_timeout: milliseconds a delivery may stay unanswered; 0 is for ever.
+        default_queue_type: type of a queue declared without ``x-queue-type``.
+    """
+
+    def __init__(
+        self,
+        max_message_size: int = 16 * 1024 * 1024,
+        max_queues: int = 0,
+        max_exchanges: int = 0,
+        consumer_timeout: int = 1_800_000,
+        default_queue_type: str = "classic",
+    ) -> None:
+        self.max_message_size = max_message_size
+        self.max_queues = max_queues
+        self.max_exchanges = max_exchanges
+        self.consumer_timeout = consumer_timeout
+        self.default_queue_type = default_queue_type
+
+
+class Broker:
+    """Everything one node knows; owned by one event loop, so without locks.
+
+    Args:
+        access: who may do what.
+        journal: where durable changes go.
+        limits: bounds from the settings.
+        new_token: gives an unguessable name part (server-named queues, consumer tags, reply-to).
+        server_properties: what ``connection.start`` tells clients.
+    """
+
+    def __init__(
+        self,
+        access: AccessControl,
+        journal: Journal,
+        limits: Limits,
+        new_token: Callable[[], str],
+        server_properties: Table,
+        clock: Clock | None = None,
+    ) -> None:
+        self.access = access
+        self.journal = journal
+        self.limits = limits
+        self.new_token = new_token
+        self.server_properties = server_properties
+        self.clock = clock or Clock()
+        self.dispatcher = Dispatcher()
+        self.alarms = Alarms()
+        self.sessions = Sessions()
+        self.vhosts: dict[str, Vhost] = {}
+        self.last_queue_id = 0
+        self.commit(CreateVhost(DEFAULT_VHOST), durable=True)
+
+    def vhost(self, name: str) -> Vhost:
+        """Look up a virtual host.
+
+        Raises:
+            BrokerError: NOT_ALLOWED if there is none (``connection.open`` to a missing one is 530).
+        """
+        found = self.vhosts.get(name)
+        if found is None:
+            raise BrokerError(NOT_ALLOWED, f"vhost {name} not found")
+        return found
+
+    def commit(self, command: Command, durable: bool) -> int:
+        """Journal a checked command if it is durable, apply it, and return the lsn its reply waits for."""
+        lsn = self.journal.command(command) if durable else 0
+        apply(self, command)
+        return int(lsn)
+
+    def session_closed(self, session_id: int, vhost: Vhost) -> None:
+        """Delete the exclusive queues of a connection that ended."""
+        for name in list(vhost.exclusives.get(session_id, ())):
+            delete_queue(vhost, vhost.queues[name])
+            vhost.topology_changed()
+
+    def expire_queues(self) -> None:
+        """Delete queues that were not used for their ``x-expires``; called by the clock's tick."""
+        now = self.clock.now
+        for vhost in self.vhosts.values():
+            for queue in list(vhost.expiring):
+                if queue.consumer_count() == 0 and now - queue.last_used >= queue.expires:
+                    self.delete_queue_now(vhost, queue.name)
+
+    def delete_queue_now(self, vhost: Vhost, name: str) -> int:
+        """Delete a queue by a rule of its own: expiry or auto-delete."""
+        queue = vhost.queues[name]
+        return self.commit(DeleteQueue(vhost.name, name), queue.durable and not queue.owner)
+
+    def held_bytes(self) -> int:
+        """Estimate the memory that queued and unacked messages take."""
+        total = 0
+        for vhost in self.vhosts.values():
+            for queue in vhost.queues.values():
+                total += queue.ready_bytes + queue.unacked_bytes
+                total += OVERHEAD * (queue.ready_count() + queue.unacked_count)
+        return total

@@ -1,0 +1,96 @@
+"""Changes of metadata as values: the one form in which topology changes.
+
+A live declaration, recovery, a definitions import and, later, replication all produce commands and apply
+them through ``metadata.apply``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harebell.content.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVhost:
+    """A virtual host comes into being, with its pre-declared exchanges."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteVhost:
+    """A virtual host goes, with everything in it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareExchange:
+    """An exchange comes into being."""
+
+    vhost: str
+    name: str
+    type_name: str
+    durable: bool
+    auto_delete: bool
+    internal: bool
+    arguments: Table
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteExchange:
+    """An exchange goes, with every binding from and to it."""
+
+    vhost: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareQueue:
+    """A queue comes into being; ``owner`` is the id of the connection an exclusive one belongs to."""
+
+    vhost: str
+    name: str
+    type_name: str
+    durable: bool
+    owner: int
+    auto_delete: bool
+    arguments: Table
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteQueue:
+    """A queue goes, with its messages and bindings."""
+
+    vhost: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A binding comes into being."""
+
+    vhost: str
+    source: str
+    destination: str
+    to_queue: bool
+    routing_key: str
+    arguments: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """A binding goes."""
+
+    vhost: str
+    source: str
+    destination: str
+    to_queue: bool
+    routing_key: str
+    arguments: Table
+
+
+Command = (
+    CreateVhost | DeleteVhost | DeclareExchange | DeleteExchange | DeclareQueue | DeleteQueue | Bind | Unbind
+)

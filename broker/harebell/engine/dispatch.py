@@ -1,0 +1,44 @@
+"""Which queues have work: collected while frames are read, served once after, within a budget."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from harebell.engine.queues.queue import Queue
+
+BUDGET = 4096
+"""Messages one queue may deliver before the others have their turn."""
+
+
+class Dispatcher:
+    """The queues that may be able to deliver.
+
+    Attributes:
+        busy: True if work was left over for the next turn.
+        contended: True if a message had to wait although its queue has consumers; cleared by whoever wants
+            to know.
+    """
+
+    def __init__(self) -> None:
+        self._due: list[Queue] = []
+        self.busy: bool = False
+        self.contended: bool = False
+
+    def schedule(self, queue: Queue) -> None:
+        """Let a queue deliver at the end of this turn."""
+        if not queue.scheduled:
+            queue.scheduled = True
+            self._due.append(queue)
+
+    def run(self) -> None:
+        """Serve each scheduled queue once, up to its budget; what is left waits for the next turn."""
+        due = self._due
+        if not due:
+            self.busy = False
+            return
+        self._due = []
+        for queue in due:
+            queue.scheduled = False
+            if queue.dispatch(BUDGET):
+                self.schedule(queue)
+        self.busy = len(self._due) > 0

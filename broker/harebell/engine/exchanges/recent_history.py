@@ -1,0 +1,52 @@
+"""The recent-history exchange: a fanout that shows its last messages to whoever binds next."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from harebell.content.message import Message
+from harebell.content.properties import Properties
+from harebell.content.table import Table
+from harebell.engine.destination import Destination
+from harebell.engine.exchanges.exchange import Exchange
+from harebell.errors import PRECONDITION_FAILED, BrokerError
+
+LENGTH = "x-recent-history-length"
+NO_STORE = "x-recent-history-no-store"
+DEFAULT_LENGTH = 20
+
+
+class RecentHistoryExchange(Exchange):
+    """Routes like a fanout and remembers the last messages, in memory only.
+
+    Follows RabbitMQ's ``x-recent-history``: the argument ``x-recent-history-length`` says how many
+    messages (20 if absent), and a message whose header ``x-recent-history-no-store`` is true is not
+    remembered.
+    """
+
+    type_name = "x-recent-history"
+    dynamic = True
+
+    def __init__(self, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table) -> None:
+        super().__init__(name, durable, auto_delete, internal, arguments)
+        length = arguments.get(LENGTH)
+        self._history: deque[Message] = deque(maxlen=length if isinstance(length, int) else DEFAULT_LENGTH)
+
+    @classmethod
+    def check_arguments(cls, arguments: Table) -> None:
+        length = arguments.get(LENGTH, DEFAULT_LENGTH)
+        if isinstance(length, bool) or not isinstance(length, int) or length <= 0:
+            raise BrokerError(PRECONDITION_FAILED, f"Invalid argument '{LENGTH}': must be a positive integer")
+
+    def route(self, routing_key: str, properties: Properties | None) -> Iterable[Destination]:
+        return [binding.destination for binding in self.bindings.values()]
+
+    def remember(self, message: Message, properties: Properties) -> None:
+        """Keep a message that was just routed, unless its headers forbid it; the oldest one makes room."""
+        if properties.headers().get(NO_STORE) is not True:
+            self._history.append(message)
+
+    def history(self) -> list[Message]:
+        """Give the remembered messages, oldest first: for the destination of a new binding."""
+        return list(self._history)

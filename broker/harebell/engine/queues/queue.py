@@ -1,0 +1,125 @@
+"""The base of every queue type: identity, counters, and what channels ask of a queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from harebell.content.message import Message
+from harebell.content.table import Table
+from harebell.engine.destination import Destination
+
+if TYPE_CHECKING:
+    from harebell.engine.consumers import Consumer, Unacked
+
+
+class Queue(Destination):
+    """A queue as exchanges and channels see it.
+
+    Attributes:
+        id: number of the queue in the journal, unique on the node.
+        durable, auto_delete, arguments: as declared.
+        owner: id of the connection an exclusive queue belongs to; 0 if it is not exclusive.
+        type_name: ``classic``, ``quorum``, ...
+        next_position: the position the next message will get; positions only grow.
+        expires: milliseconds of disuse after which the queue goes; 0 is never.
+        last_used: clock milliseconds of the last consumer, get or declare.
+        scheduled: True while the dispatcher has it listed.
+        deleted: True once it is gone; late settles are then ignored.
+        published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, ready_bytes,
+        unacked_count, unacked_bytes: counters and gauges for inspection.
+    """
+
+    def __init__(
+        self,
+        queue_id: i64,
+        name: str,
+        type_name: str,
+        durable: bool,
+        owner: i64,
+        auto_delete: bool,
+        arguments: Table,
+    ) -> None:
+        super().__init__(name, True)
+        self.id: i64 = queue_id
+        self.type_name = type_name
+        self.durable: bool = durable
+        self.owner: i64 = owner
+        self.auto_delete: bool = auto_delete
+        self.arguments = arguments
+        self.next_position: i64 = 1
+        self.expires: i64 = 0
+        self.last_used: i64 = 0
+        self.scheduled: bool = False
+        self.deleted: bool = False
+        self.published: i64 = 0
+        self.delivered: i64 = 0
+        self.delivered_no_ack: i64 = 0
+        self.got: i64 = 0
+        self.got_no_ack: i64 = 0
+        self.redelivered: i64 = 0
+        self.acked: i64 = 0
+        self.ready_bytes: i64 = 0
+        self.unacked_count: i64 = 0
+        self.unacked_bytes: i64 = 0
+
+    def ready_count(self) -> i64:
+        """Messages that wait for a consumer."""
+        raise NotImplementedError
+
+    def consumer_count(self) -> i64:
+        """Consumers subscribed."""
+        raise NotImplementedError
+
+    def consumers(self) -> list[Consumer]:
+        """The consumers subscribed, in order of arrival."""
+        raise NotImplementedError
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """Subscribe a consumer; deliveries start at the end of the turn."""
+        raise NotImplementedError
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """Unsubscribe a consumer; its unacked messages stay with its channel."""
+        raise NotImplementedError
+
+    def unpark(self, consumer: Consumer) -> None:
+        """A consumer got credit back."""
+        raise NotImplementedError
+
+    def push(self, message: Message) -> bool:
+        """Take a routed message; False if the queue refuses it (the publisher gets a nack)."""
+        raise NotImplementedError
+
+    def can_deliver_now(self) -> bool:
+        """Tell whether a message pushed now goes straight to a consumer (``immediate``)."""
+        raise NotImplementedError
+
+    def get(self, no_ack: bool, tag: i64, now: i64) -> Unacked | None:
+        """Take the first ready message for ``basic.get``; ``no_ack`` settles it at once."""
+        raise NotImplementedError
+
+    def settle(self, entry: Unacked) -> None:
+        """An unacked message was acknowledged: forget it."""
+        raise NotImplementedError
+
+    def reject(self, entry: Unacked) -> None:
+        """An unacked message was rejected without requeue: discard or dead-letter it."""
+        raise NotImplementedError
+
+    def requeue(self, entry: Unacked) -> None:
+        """An unacked message comes back to its original position, flagged redelivered."""
+        raise NotImplementedError
+
+    def purge(self) -> i64:
+        """Remove every ready message and return how many there were."""
+        raise NotImplementedError
+
+    def dispatch(self, budget: i64) -> bool:
+        """Deliver up to ``budget`` messages; True if more could go at once."""
+        raise NotImplementedError
+
+    def drop_all(self) -> None:
+        """The queue is deleted: let go of everything."""
+        raise NotImplementedError

@@ -1,0 +1,142 @@
+"""Where a published message goes.
+
+Routing collects a *set* of queues: one copy per queue however many bindings match.  Exchange-to-exchange
+bindings are followed with a worklist that visits each exchange once; an exchange that leads to no queue
+hands over to its alternate exchange, each at most once (RabbitMQ's rules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mypy_extensions import i64
+
+from harebell.content.message import Message
+from harebell.content.properties import Properties
+from harebell.engine.exchanges.exchange import Exchange
+from harebell.engine.exchanges.recent_history import RecentHistoryExchange
+from harebell.engine.queues.queue import Queue
+from harebell.errors import BrokerError
+from harebell.ports import Journal
+
+ROUTE_CACHE_LIMIT = 8192
+"""Routes one cache holds before it starts over."""
+
+
+class Route:
+    """The outcome of looking up one ``basic.publish``: cached by its raw arguments.
+
+    Attributes:
+        address: exchange and routing key on the wire.
+        exchange: the exchange published to; None for the default exchange or on error.
+        queues: the queues that take the message, unless ``dynamic``.
+        durable: True if any of the queues is durable.
+        mandatory, immediate: flags of the publish.
+        dynamic: routing depends on more than the key and is done per message.
+        error: what to answer instead of routing; never cached.
+        topic: the exchange is a topic exchange whose keys are subject to topic permissions.
+    """
+
+    def __init__(
+        self,
+        address: bytes,
+        exchange_name: str,
+        routing_key: str,
+        exchange: Exchange | None,
+        mandatory: bool,
+        immediate: bool,
+    ) -> None:
+        self.address = address
+        self.exchange_name = exchange_name
+        self.routing_key = routing_key
+        self.exchange = exchange
+        self.queues: list[Queue] = []
+        self.durable: bool = False
+        self.mandatory: bool = mandatory
+        self.immediate: bool = immediate
+        self.dynamic: bool = False
+        self.cacheable: bool = True
+        self.error: BrokerError | None = None
+
+    def set_queues(self, queues: list[Queue]) -> None:
+        """Fix the queues of a static route."""
+        self.queues = queues
+        self.durable = any_durable(queues)
+
+
+def any_durable(queues: list[Queue]) -> bool:
+    """Tell whether a persistent message to these queues must be journaled."""
+    for queue in queues:
+        if queue.durable:
+            return True
+    return False
+
+
+class Routing:
+    """The result of one traversal: queues in order of discovery, and whether it may be cached."""
+
+    def __init__(self) -> None:
+        self.queues: dict[Queue, None] = {}
+        self.dynamic: bool = False
+        self.remembering: list[RecentHistoryExchange] = []
+
+
+def traverse(
+    exchange: Exchange,
+    keys: list[str],
+    properties: Properties | None,
+    find_exchange: Callable[[str], Exchange | None],
+    routing: Routing,
+) -> None:
+    """Follow bindings and alternate exchanges from ``exchange`` for each key.
+
+    Args:
+        exchange: where the message was published.
+        keys: the routing key, then those of CC and BCC.
+        properties: the message's properties; None while only static routing is wanted.
+        find_exchange: looks up an alternate exchange by name.
+        routing: takes the result; ``dynamic`` is set if any exchange met is dynamic.
+    """
+    work: list[Exchange] = [exchange]
+    seen: set[Exchange] = {exchange}
+    while work:
+        current = work.pop()
+        found = False
+        if current.dynamic:
+            routing.dynamic = True
+            if properties is None:
+                return
+            if isinstance(current, RecentHistoryExchange):
+                routing.remembering.append(current)
+        for key in keys:
+            for destination in current.route(key, properties):
+                found = True
+                if isinstance(destination, Queue):
+                    routing.queues[destination] = None
+                elif isinstance(destination, Exchange) and destination not in seen:
+                    seen.add(destination)
+                    work.append(destination)
+        if not found and current.alternate is not None:
+            alternate = find_exchange(current.alternate)
+            if alternate is not None and alternate not in seen:
+                seen.add(alternate)
+                work.append(alternate)
+
+
+def enqueue(message: Message, queues: list[Queue], durable: bool, journal: Journal) -> i64:
+    """Give one message to its queues and return the lsn its confirm waits for (0: none).
+
+    Raises nothing; a queue that refuses makes the result negative: the publisher gets a nack.
+    """
+    lsn: i64 = 0
+    if durable and message.persistent:
+        journal.begin_message(message)
+        for queue in queues:
+            if queue.durable:
+                journal.enqueue(queue.id, queue.next_position)
+        lsn = journal.end_message()
+    refused = False
+    for queue in queues:
+        if not queue.push(message):
+            refused = True
+    return -1 if refused else lsn

@@ -1,0 +1,374 @@
+"""Declaring, deleting, binding and purging, with RabbitMQ's checks in RabbitMQ's order.
+
+Each function checks permission, names and equivalence, then commits a command.  It returns the lsn the
+client's -ok waits for, so that a durable promise is on disk before it is made.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from harebell.content.table import Table
+from harebell.engine.arguments import (
+    check_queue_arguments,
+    different_argument,
+    inequivalent,
+    queue_type,
+)
+from harebell.engine.broker import Broker
+from harebell.engine.commands import Bind, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Unbind
+from harebell.engine.exchanges.exchange import Exchange
+from harebell.engine.exchanges.registry import exchange_class
+from harebell.engine.metadata import destination_of
+from harebell.engine.queues.queue import Queue
+from harebell.engine.reply_to import is_reply_to
+from harebell.engine.vhost import Vhost, access_refused, topic_refused
+from harebell.errors import ACCESS_REFUSED, PRECONDITION_FAILED, RESOURCE_LOCKED, BrokerError
+from harebell.ports import User
+
+RESERVED: Final = "amq."
+
+
+class Caller(NamedTuple):
+    """Who asks: the connection's broker, virtual host, user and id."""
+
+    broker: Broker
+    vhost: Vhost
+    user: User
+    session_id: int
+
+    def require(self, permission: str, kind: str, name: str) -> None:
+        """Check one permission.
+
+        Raises:
+            BrokerError: ACCESS_REFUSED.
+        """
+        if not self.broker.access.allowed(self.user, self.vhost.name, permission, name or "amq.default"):
+            raise access_refused(name or "amq.default", kind, self.vhost.name, self.user)
+
+    def own(self, queue: Queue) -> Queue:
+        """Check that an exclusive queue is this connection's.
+
+        Raises:
+            BrokerError: RESOURCE_LOCKED.
+        """
+        if queue.owner and queue.owner != self.session_id:
+            raise BrokerError(
+                RESOURCE_LOCKED,
+                f"cannot obtain exclusive access to locked queue '{queue.name}' in vhost "
+                f"'{self.vhost.name}'. It could be originally declared on another connection or the "
+                "exclusive property value does not match that of the original declaration.",
+            )
+        return queue
+
+
+def declare_exchange(
+    caller: Caller,
+    name: str,
+    type_name: str,
+    durable: bool,
+    auto_delete: bool,
+    internal: bool,
+    arguments: Table,
+) -> int:
+    """Declare an exchange, or check that the existing one is equivalent.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED for the default exchange or a reserved new name; PRECONDITION_FAILED
+            for an unknown type, bad arguments or a declaration that differs.
+    """
+    _not_default(name)
+    type_class = exchange_class(type_name)
+    caller.require("configure", "exchange", name)
+    existing = caller.vhost.exchanges.get(name)
+    if existing is not None:
+        _same_exchange(caller.vhost, existing, type_name, durable, auto_delete, internal, arguments)
+        return 0
+    if name.startswith(RESERVED):
+        raise BrokerError(
+            ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'"
+        )
+    limit = caller.broker.limits.max_exchanges
+    if limit and len(caller.vhost.exchanges) >= limit:
+        raise BrokerError(PRECONDITION_FAILED, f"cannot declare exchange '{name}': limit of {limit} is reached")
+    alternate = arguments.get("alternate-exchange")
+    if alternate is not None:
+        if not isinstance(alternate, str):
+            raise BrokerError(
+                PRECONDITION_FAILED, f"invalid arg 'alternate-exchange' for exchange '{name}': not a string"
+            )
+        caller.require("read", "exchange", name)
+        caller.require("write", "exchange", alternate)
+    type_class.check_arguments(arguments)
+    command = DeclareExchange(
+        caller.vhost.name, name, type_name, durable, auto_delete, internal, arguments
+    )
+    return caller.broker.commit(command, durable)
+
+
+def _same_exchange(
+    vhost: Vhost,
+    existing: Exchange,
+    type_name: str,
+    durable: bool,
+    auto_delete: bool,
+    internal: bool,
+    arguments: Table,
+) -> None:
+    pairs: tuple[tuple[str, object, object], ...] = (
+        ("type", type_name, existing.type_name),
+        ("durable", durable, existing.durable),
+        ("auto_delete", auto_delete, existing.auto_delete),
+        ("internal", internal, existing.internal),
+        ("alternate-exchange", arguments.get("alternate-exchange"), existing.arguments.get("alternate-exchange")),
+    )
+    for what, received, current in pairs:
+        if received != current:
+            raise inequivalent(what, "exchange", existing.name, vhost.name, received, current)
+    if not existing.same_arguments(arguments):
+        raise inequivalent("arguments", "exchange", existing.name, vhost.name, arguments, existing.arguments)
+
+
+def exchange_exists(caller: Caller, name: str) -> None:
+    """Passive declare of an exchange: any of the three permissions is enough.
+
+    Raises:
+        BrokerError: NOT_FOUND, ACCESS_REFUSED.
+    """
+    _any_permission(caller, "exchange", name)
+    if name:
+        caller.vhost.exchange(name)
+
+
+def delete_exchange(caller: Caller, name: str, if_unused: bool) -> int:
+    """Delete an exchange; deleting a missing one is fine.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED for the default and the pre-declared exchanges; PRECONDITION_FAILED
+            if ``if_unused`` and something is bound to it.
+    """
+    _not_default(name)
+    if name.startswith(RESERVED):
+        raise BrokerError(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
+    caller.require("configure", "exchange", name)
+    exchange = caller.vhost.exchanges.get(name)
+    if exchange is None:
+        return 0
+    if if_unused and exchange.bindings:
+        raise BrokerError(PRECONDITION_FAILED, f"exchange '{name}' in vhost '{caller.vhost.name}' in use")
+    return caller.broker.commit(DeleteExchange(caller.vhost.name, name), exchange.durable)
+
+
+def bind(
+    caller: Caller, source: str, destination: str, to_queue: bool, routing_key: str, arguments: Table
+) -> int:
+    """Bind a queue or an exchange to an exchange; an equal binding is fine.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, or PRECONDITION_FAILED for a key or
+            arguments the exchange type does not take.
+    """
+    exchange = _binding_ends(caller, source, destination, to_queue, routing_key)
+    if exchange is None:
+        exchange = caller.vhost.exchange(source)
+    end = destination_of(caller.vhost, destination, to_queue)
+    if isinstance(end, Queue):
+        caller.own(end)
+    exchange.check_binding(routing_key, arguments)
+    durable = exchange.durable and _is_durable(end)
+    command = Bind(caller.vhost.name, source, destination, to_queue, routing_key, arguments)
+    return caller.broker.commit(command, durable)
+
+
+def unbind(
+    caller: Caller, source: str, destination: str, to_queue: bool, routing_key: str, arguments: Table
+) -> int:
+    """Remove a binding; removing one that is not there is fine, and so is naming a missing queue or exchange.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED, RESOURCE_LOCKED.
+    """
+    exchange = _binding_ends(caller, source, destination, to_queue, routing_key)
+    ends = caller.vhost.queues if to_queue else caller.vhost.exchanges
+    end = ends.get(destination)
+    if exchange is None or end is None:
+        return 0
+    if isinstance(end, Queue):
+        caller.own(end)
+    durable = exchange.durable and _is_durable(end)
+    command = Unbind(caller.vhost.name, source, destination, to_queue, routing_key, arguments)
+    return caller.broker.commit(command, durable)
+
+
+def _binding_ends(
+    caller: Caller, source: str, destination: str, to_queue: bool, routing_key: str
+) -> Exchange | None:
+    if source == "" or (destination == "" and not to_queue):
+        raise BrokerError(ACCESS_REFUSED, "operation not permitted on the default exchange")
+    caller.require("write", "queue" if to_queue else "exchange", destination)
+    caller.require("read", "exchange", source)
+    exchange = caller.vhost.exchanges.get(source)
+    if exchange is not None and exchange.type_name == "topic":
+        vhost = caller.vhost.name
+        if not caller.broker.access.topic_allowed(caller.user, vhost, source, "read", routing_key):
+            raise topic_refused(routing_key, source, vhost, caller.user)
+    return exchange
+
+
+def _is_durable(end: object) -> bool:
+    if isinstance(end, Queue):
+        return end.durable and not end.owner
+    return isinstance(end, Exchange) and end.durable
+
+
+def declare_queue(
+    caller: Caller, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
+) -> tuple[Queue, int]:
+    """Declare a queue, or check that the existing one is equivalent; ``name`` is not empty.
+
+    Returns:
+        The queue and the lsn its declare-ok waits for.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED, RESOURCE_LOCKED, or PRECONDITION_FAILED for bad arguments or a
+            declaration that differs.
+    """
+    caller.require("configure", "queue", name)
+    existing = caller.vhost.queues.get(name)
+    if existing is not None:
+        _same_queue(caller, existing, durable, exclusive, auto_delete, arguments)
+        existing.last_used = caller.broker.clock.now
+        return existing, 0
+    plain = durable and not exclusive and not auto_delete
+    default = caller.broker.limits.default_queue_type if plain else "classic"
+    type_name = queue_type(arguments, default, name)
+    check_queue_arguments(arguments, type_name, name, caller.vhost.name)
+    if type_name == "quorum":
+        _quorum_flags(caller.vhost, name, durable, exclusive, auto_delete)
+    limit = caller.broker.limits.max_queues
+    if limit and len(caller.vhost.queues) >= limit:
+        raise BrokerError(PRECONDITION_FAILED, f"cannot declare queue '{name}': limit of {limit} is reached")
+    dead_letter_exchange = arguments.get("x-dead-letter-exchange")
+    if isinstance(dead_letter_exchange, str):
+        caller.require("read", "queue", name)
+        caller.require("write", "exchange", dead_letter_exchange)
+    command = DeclareQueue(
+        caller.vhost.name,
+        name,
+        type_name,
+        durable and not exclusive,
+        caller.session_id if exclusive else 0,
+        auto_delete,
+        arguments,
+    )
+    lsn = caller.broker.commit(command, durable and not exclusive)
+    return caller.vhost.queues[name], lsn
+
+
+def _quorum_flags(vhost: Vhost, name: str, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+    for flag, wrong in (("durable", not durable), ("exclusive", exclusive), ("auto-delete", auto_delete)):
+        if wrong:
+            raise BrokerError(
+                PRECONDITION_FAILED,
+                f"invalid property '{flag}' for queue '{name}' in vhost '{vhost.name}'",
+            )
+
+
+def _same_queue(
+    caller: Caller, existing: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
+) -> None:
+    caller.own(existing)
+    if exclusive != bool(existing.owner):
+        raise BrokerError(
+            RESOURCE_LOCKED,
+            f"cannot obtain exclusive access to locked queue '{existing.name}' in vhost "
+            f"'{caller.vhost.name}'. It could be originally declared on another connection or the "
+            "exclusive property value does not match that of the original declaration.",
+        )
+    vhost = caller.vhost.name
+    if not exclusive and durable != existing.durable:
+        raise inequivalent("durable", "queue", existing.name, vhost, durable, existing.durable)
+    if auto_delete != existing.auto_delete:
+        raise inequivalent("auto_delete", "queue", existing.name, vhost, auto_delete, existing.auto_delete)
+    asked_type = arguments.get("x-queue-type")
+    if asked_type is not None and asked_type != existing.type_name:
+        raise inequivalent("x-queue-type", "queue", existing.name, vhost, asked_type, existing.type_name)
+    different = different_argument(existing.arguments, arguments, existing.type_name)
+    if different is not None:
+        key, received, current = different
+        raise inequivalent(key, "queue", existing.name, vhost, received, current)
+
+
+def find_queue(caller: Caller, name: str) -> Queue:
+    """Passive declare of a queue: any of the three permissions is enough.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED.
+    """
+    _any_permission(caller, "queue", name)
+    if is_reply_to(name) and name in caller.vhost.reply_queues:
+        return caller.vhost.reply_queues[name]
+    return caller.own(caller.vhost.queue(name))
+
+
+def delete_queue(caller: Caller, name: str, if_unused: bool, if_empty: bool) -> tuple[int, int]:
+    """Delete a queue; deleting a missing one is fine.
+
+    Returns:
+        The number of ready messages that went with it, and the lsn the delete-ok waits for.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED, RESOURCE_LOCKED, PRECONDITION_FAILED if it is in use or not empty.
+    """
+    caller.require("configure", "queue", name)
+    queue = caller.vhost.queues.get(name)
+    if queue is None:
+        return 0, 0
+    caller.own(queue)
+    if if_unused and queue.consumer_count():
+        raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' in vhost '{caller.vhost.name}' in use")
+    count = int(queue.ready_count())
+    if if_empty and count:
+        raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' in vhost '{caller.vhost.name}' not empty")
+    return count, caller.broker.commit(DeleteQueue(caller.vhost.name, name), queue.durable)
+
+
+def purge_queue(caller: Caller, name: str) -> int:
+    """Remove the ready messages of a queue and return how many there were.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED.
+    """
+    caller.require("read", "queue", name)
+    return int(caller.own(caller.vhost.queue(name)).purge())
+
+
+def readable_queue(caller: Caller, name: str) -> Queue:
+    """Look up a queue to consume or get from.
+
+    Raises:
+        BrokerError: ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED.
+    """
+    caller.require("read", "queue", name)
+    return caller.own(caller.vhost.queue(name))
+
+
+def reserved_queue_name(name: str) -> BrokerError | None:
+    """Refuse a client's new queue whose name starts with ``amq.``."""
+    if name.startswith(RESERVED):
+        return BrokerError(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
+    return None
+
+
+def _not_default(name: str) -> None:
+    if name == "":
+        raise BrokerError(ACCESS_REFUSED, "operation not permitted on the default exchange")
+
+
+def _any_permission(caller: Caller, kind: str, name: str) -> None:
+    for permission in ("configure", "write", "read"):
+        if caller.broker.access.allowed(caller.user, caller.vhost.name, permission, name or "amq.default"):
+            return
+    raise access_refused(name or "amq.default", kind, caller.vhost.name, caller.user)
+
+

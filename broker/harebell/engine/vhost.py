@@ -1,0 +1,186 @@
+"""A virtual host: its exchanges and queues, and the routes worked out from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harebell.content.properties import Properties
+from harebell.engine.exchanges.exchange import Exchange
+from harebell.engine.exchanges.recent_history import RecentHistoryExchange
+from harebell.engine.exchanges.registry import create
+from harebell.engine.queues.queue import Queue
+from harebell.engine.routing import ROUTE_CACHE_LIMIT, Route, Routing, traverse
+from harebell.errors import ACCESS_REFUSED, NOT_FOUND, BrokerError
+from harebell.ports import AccessControl, User
+
+if TYPE_CHECKING:
+    from harebell.engine.reply_to import ReplyQueue
+
+PREDECLARED = (
+    ("amq.direct", "direct", False),
+    ("amq.fanout", "fanout", False),
+    ("amq.topic", "topic", False),
+    ("amq.headers", "headers", False),
+    ("amq.match", "headers", False),
+    ("amq.rabbitmq.trace", "topic", True),
+)
+"""Durable exchanges every virtual host has beside the default one: name, type, internal."""
+
+
+class Vhost:
+    """The exchanges and queues of one virtual host.
+
+    Attributes:
+        name: its name.
+        exchanges, queues: by name; the default exchange is not among the exchanges.
+        exclusives: names of exclusive queues by the id of the connection that owns them.
+        expiring: queues with ``x-expires``.
+        reply_queues: direct reply-to addressees by their pseudo-queue name.
+    """
+
+    def __init__(self, name: str, access: AccessControl) -> None:
+        self.name = name
+        self.access = access
+        self.exchanges: dict[str, Exchange] = {}
+        self.queues: dict[str, Queue] = {}
+        self.exclusives: dict[int, dict[str, None]] = {}
+        self.expiring: dict[Queue, None] = {}
+        self.reply_queues: dict[str, ReplyQueue] = {}
+        self._caches: dict[str, dict[bytes, Route]] = {}
+        for exchange_name, type_name, internal in PREDECLARED:
+            self.exchanges[exchange_name] = create(type_name, exchange_name, True, False, internal, {})
+
+    def exchange(self, name: str) -> Exchange:
+        """Look up an exchange.
+
+        Raises:
+            BrokerError: NOT_FOUND if there is none.
+        """
+        found = self.exchanges.get(name)
+        if found is None:
+            raise BrokerError(NOT_FOUND, f"no exchange '{name}' in vhost '{self.name}'")
+        return found
+
+    def queue(self, name: str) -> Queue:
+        """Look up a queue.
+
+        Raises:
+            BrokerError: NOT_FOUND if there is none.
+        """
+        found = self.queues.get(name)
+        if found is None:
+            raise BrokerError(NOT_FOUND, f"no queue '{name}' in vhost '{self.name}'")
+        return found
+
+    def route_cache(self, user: User) -> dict[bytes, Route]:
+        """Give the routes shared by the user's connections; permissions differ between users."""
+        return self._caches.setdefault(user.name, {})
+
+    def topology_changed(self) -> None:
+        """Forget every cached route: an exchange, queue, binding or permission changed."""
+        for cache in self._caches.values():
+            cache.clear()
+
+    def resolve(self, user: User, arguments: bytes) -> Route:
+        """Work out the route of a ``basic.publish`` and cache it.
+
+        Args:
+            user: who publishes.
+            arguments: the method's arguments without the reserved short: exchange and routing key as
+                short strings, then the flag octet; bounds already checked.
+
+        Returns:
+            The route; its ``error`` is set if publishing is refused.
+        """
+        split = 1 + arguments[0]
+        address = arguments[:-1]
+        exchange_name = arguments[1:split].decode("utf-8", "surrogateescape")
+        key = arguments[split + 1 : -1].decode("utf-8", "surrogateescape")
+        flags = arguments[-1]
+        route = Route(address, exchange_name, key, None, bool(flags & 1), bool(flags & 2))
+        try:
+            self._resolve(user, route)
+        except BrokerError as error:
+            route.error = error
+            return route
+        cache = self.route_cache(user)
+        if route.cacheable:
+            if len(cache) >= ROUTE_CACHE_LIMIT:
+                cache.clear()
+            cache[arguments] = route
+        return route
+
+    def _resolve(self, user: User, route: Route) -> None:
+        name, key = route.exchange_name, route.routing_key
+        if not self.access.allowed(user, self.name, "write", name or "amq.default"):
+            raise access_refused(name or "amq.default", "exchange", self.name, user)
+        if name == "":
+            self._resolve_default(route, key)
+            return
+        exchange = self.exchange(name)
+        if exchange.internal:
+            raise BrokerError(
+                ACCESS_REFUSED, f"cannot publish to internal exchange '{name}' in vhost '{self.name}'"
+            )
+        if exchange.type_name == "topic" and not self.access.topic_allowed(user, self.name, name, "write", key):
+            raise topic_refused(key, name, self.name, user)
+        route.exchange = exchange
+        routing = Routing()
+        traverse(exchange, [key], None, self.exchanges.get, routing)
+        route.dynamic = routing.dynamic
+        if not routing.dynamic:
+            route.set_queues(list(routing.queues))
+
+    def _resolve_default(self, route: Route, key: str) -> None:
+        reply_queue = self.reply_queues.get(key)
+        if reply_queue is not None or key.startswith("amq.rabbitmq.reply-to."):
+            route.cacheable = False
+            route.set_queues([] if reply_queue is None else [reply_queue])
+            return
+        queue = self.queues.get(key)
+        route.set_queues([] if queue is None else [queue])
+
+    def route_content(
+        self, user: User, route: Route, properties: Properties, keys: list[str]
+    ) -> tuple[list[Queue], list[RecentHistoryExchange]]:
+        """Route one message that needs a look at its content: CC, BCC or a dynamic exchange.
+
+        Args:
+            keys: the routing key and those of CC and BCC.
+
+        Returns:
+            The queues, and the exchanges that remember the message.
+
+        Raises:
+            BrokerError: ACCESS_REFUSED if topic permissions forbid one of the keys.
+        """
+        exchange = route.exchange
+        if exchange is None:
+            found: dict[Queue, None] = {}
+            for key in keys:
+                queue = self.reply_queues.get(key) or self.queues.get(key)
+                if queue is not None:
+                    found[queue] = None
+            return list(found), []
+        if exchange.type_name == "topic":
+            for key in keys:
+                if not self.access.topic_allowed(user, self.name, exchange.name, "write", key):
+                    raise topic_refused(key, exchange.name, self.name, user)
+        routing = Routing()
+        traverse(exchange, keys, properties, self.exchanges.get, routing)
+        return list(routing.queues), routing.remembering
+
+
+def access_refused(name: str, kind: str, vhost: str, user: User) -> BrokerError:
+    """Build the 403 of a missing permission, in RabbitMQ's words."""
+    return BrokerError(
+        ACCESS_REFUSED, f"access to {kind} '{name}' in vhost '{vhost}' refused for user '{user.name}'"
+    )
+
+
+def topic_refused(key: str, exchange: str, vhost: str, user: User) -> BrokerError:
+    """Build the 403 of a missing topic permission, in RabbitMQ's words."""
+    return BrokerError(
+        ACCESS_REFUSED,
+        f"access to topic '{key}' in exchange '{exchange}' in vhost '{vhost}' refused for user '{user.name}'",
+    )

@@ -1,0 +1,143 @@
+"""The command ``harebell perf``."""
+
+import asyncio
+import gc
+import json
+import signal
+import sys
+from typing import Any
+
+import click
+
+from harebell.perf.errors import OptionError, PerfError
+from harebell.perf.options import EXCHANGE_TYPES, Options, parse_ack, parse_queue_arg
+from harebell.perf.progress import ProgressLine
+from harebell.perf.scenarios import BY_NAME
+from harebell.perf.summary import Summary, as_json, as_text, scenario_help
+from harebell.perf.url import parse_url
+from harebell.perf.workload import Workload
+
+_INTERRUPTED = 130
+
+_EPILOG = f"""\b
+Scenarios (options given beside --scenario win):
+{scenario_help()}
+
+\b
+Examples:
+  harebell perf --scenario ack-each --duration 10
+  harebell perf --publishers 4 --consumers 4 --queues 4 --size 1024 --confirm 500
+  harebell perf --url amqp://user:secret@10.0.0.5/%2Fproduction --rate 5000 --json
+
+Latency is taken from the moment a block of publishes is handed to the socket, by a stamp in the body:
+publishers and consumers must be in the same run. A rate limit is kept by a clock of 1 ms, so 5,000 messages
+a second are 5 every millisecond. Only queues and exchanges that the run created are deleted.
+"""
+
+
+@click.command(
+    "perf",
+    short_help="Load any AMQP 0-9-1 broker and measure it.",
+    epilog=_EPILOG,
+    context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
+)
+@click.option("--scenario", type=click.Choice(list(BY_NAME)), help="A standard scenario, listed below.")
+@click.option(
+    "--url", default="amqp://guest:guest@127.0.0.1:5672/", show_default=True, help="amqp:// or amqps://."
+)
+@click.option("--publishers", "-p", default=1, show_default=True, help="Publishing connections.")
+@click.option("--consumers", "-c", default=1, show_default=True, help="Consuming connections.")
+@click.option("--queues", default=1, show_default=True, help="Queues.")
+@click.option("--queue", metavar="NAME", help="Name of the queue; with --queues N, of NAME-1 to NAME-N.")
+@click.option("--exchange", metavar="NAME", help="Publish to this exchange. Default: the default exchange.")
+@click.option("--type", "type", type=click.Choice(EXCHANGE_TYPES), help="Its type.  [default: direct]")
+@click.option("--routing-key", metavar="KEY", help="Bind every queue with, and publish with, this key.")
+@click.option("--size", "-s", default=100, show_default=True, help="Octets of a body.")
+@click.option("--persistent", is_flag=True, help="Delivery mode 2.")
+@click.option("--durable", is_flag=True, help="Durable queues and exchange.")
+@click.option("--mandatory", is_flag=True, help="Publish mandatory and count what is returned.")
+@click.option("--confirm", default=0, metavar="WINDOW", help="Confirms, at most WINDOW outstanding.")
+@click.option("--ack", default="auto", show_default=True, metavar="MODE", help="auto, each, or multiple:N.")
+@click.option(
+    "--prefetch", "-q", default=0, metavar="N", help="Deliveries not yet acknowledged, 0 for no limit."
+)
+@click.option("--rate", default=0.0, metavar="MSG/S", help="Publishes a second in all.  [default: no limit]")
+@click.option(
+    "--in-flight", default=0, metavar="N", help="Publish at most N ahead of the consumers, 0 for no limit."
+)
+@click.option("--duration", "-d", type=float, metavar="S", help="Measure so long.  [default: 10]")
+@click.option("--count", "-n", type=int, metavar="N", help="Publish N messages in all and wait for them.")
+@click.option("--warmup", default=0.0, metavar="S", help="Run so long before measuring.")
+@click.option("--queue-args", multiple=True, metavar="K=V", help="Argument of queue.declare; repeatable.")
+@click.option("--heartbeat", default=60, show_default=True, metavar="S", help="Proposed, 0 for none.")
+@click.option("--latency/--no-latency", default=True, help="Stamp bodies and measure latency.  [default: on]")
+@click.option("--interval", default=1.0, show_default=True, metavar="S", help="Progress every S, 0 for none.")
+@click.option("--json", "json_output", is_flag=True, help="Print the summary as one JSON object.")
+@click.pass_context
+def perf(context: click.Context, /, **given: Any) -> None:
+    """Load any AMQP 0-9-1 broker and measure it.
+
+    Publishers and consumers run in this one process, one connection each. Progress goes to standard error,
+    the summary to standard output. Ctrl-C ends the run early with the summary of what happened so far.
+    """
+    scenario = BY_NAME.get(given.pop("scenario") or "")
+    if scenario is not None:
+        for name, value in scenario.settings.items():
+            if context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
+                given[name] = value
+    json_output = bool(given.pop("json_output"))
+    interval = float(given.pop("interval"))
+    try:
+        options = options_from(given)
+    except OptionError as error:
+        raise click.UsageError(str(error), context) from error
+    try:
+        summary, failure = run(options, interval)
+    except PerfError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(json.dumps(as_json(summary)) if json_output else as_text(summary))
+    if failure is not None:
+        raise click.ClickException(str(failure))
+    if summary.ended == "interrupted":
+        context.exit(_INTERRUPTED)
+
+
+def options_from(given: dict[str, Any]) -> Options:
+    """Return checked options from the values of the command line. Raises OptionError."""
+    values = dict(given)
+    values["url"] = parse_url(values["url"])
+    values["ack_every"] = parse_ack(values.pop("ack"))
+    values["exchange_type"] = values.pop("type")
+    values["queue_args"] = dict(parse_queue_arg(text) for text in values["queue_args"])
+    options = Options(**values)
+    options.check()
+    return options
+
+
+def run(options: Options, interval: float) -> tuple[Summary, PerfError | None]:
+    """Run once on a loop of its own, uvloop where there is one. Raises PerfError if it cannot start."""
+    progress = ProgressLine(sys.stderr)
+    workload = Workload(options, interval, progress.show)
+
+    async def main() -> tuple[Summary, PerfError | None]:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(workload.execute())
+        if sys.platform != "win32":
+            loop.add_signal_handler(signal.SIGINT, workload.interrupt)
+            loop.add_signal_handler(signal.SIGTERM, workload.interrupt)
+        return await task
+
+    gc.freeze()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main())
+    finally:
+        progress.finish()
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,156 @@
+"""The abstract edges of the engine: what it needs from storage, time, users and sessions.
+
+Each has a real implementation at the rim (``storage``, ``auth``, ``amqp``, ``server``) and is passed in
+by the composition root, so that engine and protocol stay free of I/O.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from mypy_extensions import i64, mypyc_attr
+
+from harebell.content.message import Message
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Journal(ABC):
+    """The write-ahead log as the engine sees it.
+
+    Every append returns an lsn; what it describes may be confirmed once ``durable`` has reached that
+    lsn.  An lsn of 0 means nothing had to be written.
+
+    Attributes:
+        durable: the highest lsn known to be on stable storage.
+    """
+
+    def __init__(self) -> None:
+        self.durable: i64 = 0
+
+    @abstractmethod
+    def begin_message(self, message: Message) -> None:
+        """Start the record of one persistent message; its enqueues follow."""
+
+    @abstractmethod
+    def enqueue(self, queue_id: i64, position: i64) -> None:
+        """Add to the open record that a queue takes the message at a position."""
+
+    @abstractmethod
+    def end_message(self) -> i64:
+        """Close the open record and return its lsn."""
+
+    @abstractmethod
+    def settle(self, queue_id: i64, position: i64) -> i64:
+        """Record that a queue no longer holds the message at a position."""
+
+    @abstractmethod
+    def requeue(self, queue_id: i64, position: i64) -> i64:
+        """Record that a message went back to the queue, to be flagged redelivered from now on."""
+
+    @abstractmethod
+    def command(self, command: object) -> i64:
+        """Record a change of durable metadata (see ``engine/commands.py``)."""
+
+    @abstractmethod
+    def begin_transaction(self) -> None:
+        """What follows, up to ``end_transaction``, is on disk all or not at all."""
+
+    @abstractmethod
+    def end_transaction(self) -> i64:
+        """Close the record set opened by ``begin_transaction`` and return its lsn."""
+
+
+class Clock:
+    """The time as the engine sees it: set by the rim once a tick, read everywhere.
+
+    Attributes:
+        now: monotonic milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self.now: i64 = 0
+
+
+class User:
+    """An authenticated identity.
+
+    Attributes:
+        name: the user name.
+        tags: management tags (``administrator``, ``impersonator``, ...).
+    """
+
+    def __init__(self, name: str, tags: frozenset[str]) -> None:
+        self.name = name
+        self.tags = tags
+
+
+class Login:
+    """One attempt to authenticate.
+
+    Args:
+        mechanism: SASL mechanism name.
+        username: as claimed.
+        password: as claimed; empty for EXTERNAL.
+        peer: the peer's address, as text.
+        certificate_name: the name in the peer's verified certificate, or None.
+    """
+
+    def __init__(
+        self,
+        mechanism: str,
+        username: str,
+        password: bytes,
+        peer: str = "",
+        certificate_name: str | None = None,
+    ) -> None:
+        self.mechanism = mechanism
+        self.username = username
+        self.password = password
+        self.peer = peer
+        self.certificate_name = certificate_name
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class AccessControl(ABC):
+    """Who may do what; asked on every operation (cached where it runs per message)."""
+
+    @abstractmethod
+    def authenticate(self, login: Login, done: Callable[[User | None], None]) -> None:
+        """Check a login and call ``done`` with the user or None, at once or later."""
+
+    def renew(self, user: User, secret: bytes, done: Callable[[User | None], None]) -> None:
+        """Take a new secret from a connected user (``connection.update-secret``).
+
+        Logins of the internal directory do not expire, so it takes any secret, as RabbitMQ does.
+        """
+        done(user)
+
+    @abstractmethod
+    def may_open(self, user: User, vhost: str) -> bool:
+        """Tell whether the user has any permission in the virtual host."""
+
+    @abstractmethod
+    def allowed(self, user: User, vhost: str, permission: str, name: str) -> bool:
+        """Check ``configure``, ``write`` or ``read`` on a named exchange or queue."""
+
+    @abstractmethod
+    def topic_allowed(self, user: User, vhost: str, exchange: str, permission: str, routing_key: str) -> bool:
+        """Check a routing key on a topic exchange."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class SessionHandle(ABC):
+    """A client connection as the rest of the broker sees it."""
+
+    @abstractmethod
+    def close_session(self, text: str) -> None:
+        """Close the connection with 320 CONNECTION_FORCED and this text."""
+
+    @abstractmethod
+    def block(self, reason: str) -> None:
+        """Tell a publisher that it must wait."""
+
+    @abstractmethod
+    def unblock(self) -> None:
+        """Tell a publisher that it may go on."""

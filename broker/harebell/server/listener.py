@@ -1,0 +1,190 @@
+"""The AMQP server: accepts sockets, watches over connections, and shuts down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from harebell import logs
+from harebell.amqp.connection import Connection
+from harebell.amqp.handshake import Handshake, HandshakeOptions
+from harebell.amqp.methods.table import Methods
+from harebell.engine.broker import Broker
+from harebell.server.supervision import Supervisor
+from harebell.server.transport import ClientTransport, ReadBuffer
+from harebell.server.turn import Turn
+
+SHUTDOWN_TEXT: Final = "broker forced connection closure with reason 'shutdown'"
+
+
+class ServerOptions:
+    """Timeouts and bounds of the server, all from settings.
+
+    Args:
+        backlog: connections the kernel may hold.
+        handshake_timeout: seconds from accept to ``connection.open-ok``.
+        shutdown_timeout: seconds clients have to answer ``connection.close`` at shutdown.
+        memory_limit: bytes at which publishers are blocked; 0 never blocks.
+        outbound_buffer: bytes a socket may buffer before its consumers pause.
+    """
+
+    def __init__(
+        self,
+        backlog: int = 1024,
+        handshake_timeout: float = 10.0,
+        shutdown_timeout: float = 8.0,
+        memory_limit: int = 0,
+        outbound_buffer: int = 1024 * 1024,
+    ) -> None:
+        self.backlog = backlog
+        self.handshake_timeout = handshake_timeout
+        self.shutdown_timeout = shutdown_timeout
+        self.memory_limit = memory_limit
+        self.outbound_buffer = outbound_buffer
+
+
+class Server:
+    """Listens, and owns the connections.
+
+    Args:
+        broker: the engine served.
+        handshake: what is offered to clients.
+        options: timeouts and bounds.
+
+    Attributes:
+        clients: the accepted sockets.
+        turn: runs what input caused.
+        blocking: True while an alarm keeps publishers waiting.
+    """
+
+    def __init__(self, broker: Broker, handshake: HandshakeOptions, options: ServerOptions) -> None:
+        self.broker = broker
+        self.options = options
+        self.clients: dict[ClientTransport, None] = {}
+        self.loop = asyncio.get_running_loop()
+        self.turn = Turn(broker, self.loop)
+        self.read_buffer = ReadBuffer()
+        self.blocking = False
+        self._log = logs.get_logger("connection")
+        self._methods = Methods(Handshake(handshake, self._note), self._note, self._crashed)
+        self._listeners: list[asyncio.Server] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._supervisor = Supervisor(self)
+
+    async def start(self, listeners: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Listen on each address and give those really listened on.
+
+        With port 0 every address gets the port the first one was given.
+
+        Raises:
+            OSError: an address cannot be listened on; none is then.
+        """
+        loop = asyncio.get_running_loop()
+        addresses: list[tuple[str, int]] = []
+        try:
+            for host, port in listeners:
+                wanted = addresses[0][1] if port == 0 and addresses else port
+                listener = await loop.create_server(
+                    lambda: ClientTransport(self), host, wanted, backlog=self.options.backlog
+                )
+                self._listeners.append(listener)
+                addresses.append((host, listener.sockets[0].getsockname()[1]))
+        except OSError:
+            for listener in self._listeners:
+                listener.close()
+            raise
+        self._supervisor.start()
+        return addresses
+
+    def accepted(self, client: ClientTransport, transport: asyncio.Transport) -> Connection:
+        """Make the protocol object of an accepted socket."""
+        peer = transport.get_extra_info("peername")
+        host = str(peer[0]) if isinstance(peer, tuple) else ""
+        name = f"{_address(peer)} -> {_address(transport.get_extra_info('sockname'))}"
+        self.set_clock()
+        connection = Connection(self.broker, self._methods, client.out, self.turn.awaiting, name, host)
+        self.clients[client] = None
+        self._empty.clear()
+        self._log.info(f"accepting AMQP connection {name}", conn=f"c{connection.id}")
+        return connection
+
+    def lost(self, client: ClientTransport, connection: Connection) -> None:
+        """Forget a socket that closed."""
+        self.clients.pop(client, None)
+        if not self.clients:
+            self._empty.set()
+        log = self._log.bind(conn=f"c{connection.id}")
+        if connection.vhost is None or connection.user is None:
+            log.info(f"closing AMQP connection {connection.peer} before it was open")
+            return
+        seconds = (self.broker.clock.now - connection.opened_at) / 1000
+        unexpected = "" if connection.wants_close or connection.phase > 6 else ": client unexpectedly closed TCP connection"
+        log.info(
+            f"closing AMQP connection {connection.peer} (vhost: '{connection.vhost.name}', "
+            f"user: '{connection.user.name}', duration: '{seconds:.1f}s'){unexpected}"
+        )
+
+    def block(self, client: ClientTransport) -> None:
+        """Make a publisher wait: tell it, and stop reading from it."""
+        if client.connection is not None:
+            client.connection.block(self.broker.alarms.reason)
+        client.pause_reading("alarm")
+        self.turn.flush()
+
+    def set_blocking(self, blocking: bool) -> None:
+        """An alarm was raised, or the last one cleared."""
+        self.blocking = blocking
+        for client in list(self.clients):
+            connection = client.connection
+            if connection is None:
+                continue
+            if blocking and connection.has_published and not connection.blocked:
+                self.block(client)
+            elif not blocking and connection.blocked:
+                connection.unblock()
+                client.resume_reading("alarm")
+        self.turn.flush()
+
+    def set_clock(self) -> None:
+        """Tell the engine the time."""
+        self.broker.clock.now = time.monotonic_ns() // 1_000_000
+
+    async def stop(self) -> None:
+        """Stop listening, close every connection with 320, wait for the answers, cut what is left."""
+        for listener in self._listeners:
+            listener.close()
+        self._supervisor.stop()
+        for session in self.broker.sessions:
+            session.close_session(SHUTDOWN_TEXT)
+        for client in list(self.clients):
+            if client.in_handshake:
+                client.close()
+        self.turn.run()
+        try:
+            async with asyncio.timeout(self.options.shutdown_timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            for client in list(self.clients):
+                client.abort()
+            await asyncio.sleep(0)
+        for listener in self._listeners:
+            await listener.wait_closed()
+
+    def _note(self, level: str, connection: Connection, text: str) -> None:
+        getattr(self._log, level)(text, conn=f"c{connection.id}")
+
+    def _crashed(self, connection: Connection, error: Exception) -> None:
+        self._log.error(
+            "unexpected error, closing the connection; please report it",
+            conn=f"c{connection.id}",
+            exc_info=error,
+        )
+
+
+def _address(name: object) -> str:
+    if isinstance(name, tuple) and len(name) >= 2:
+        return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
+    return "local"

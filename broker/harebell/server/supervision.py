@@ -1,0 +1,147 @@
+"""What time brings: heartbeats, handshake deadlines, acknowledgement timeouts, expiry, the memory alarm.
+
+One coarse tick serves all connections; nothing here runs per message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from harebell import logs
+from harebell.amqp.closing import close_channel
+from harebell.amqp.connection import CLOSED, CLOSING, OPEN, Connection
+from harebell.amqp.constants import HEARTBEAT
+from harebell.engine.alarms import MEMORY
+from harebell.errors import PRECONDITION_FAILED, BrokerError
+from harebell.server.memory import resident_bytes
+
+if TYPE_CHECKING:
+    from harebell.server.listener import Server
+    from harebell.server.transport import ClientTransport
+
+TICK_SECONDS: Final = 0.1
+CONNECTIONS_EVERY: Final = 5
+MEMORY_EVERY: Final = 2
+TIMEOUTS_EVERY: Final = 20
+"""Ticks between looks at connections, memory, and unacknowledged deliveries."""
+
+CLOSE_TIMEOUT_MS: Final = 3000
+"""How long a client has to answer ``connection.close``, or to hang up after close-ok."""
+
+CLEAR_BELOW: Final = 0.95
+"""The memory alarm clears below this share of its limit."""
+
+
+class Supervisor:
+    """Runs the tick of one server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._ticks = 0
+        self._handle: asyncio.TimerHandle | None = None
+        self._log = logs.get_logger("connection")
+
+    def start(self) -> None:
+        """Begin ticking."""
+        self._server.set_clock()
+        self._handle = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def stop(self) -> None:
+        """Stop ticking."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _tick(self) -> None:
+        self._handle = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        server = self._server
+        server.set_clock()
+        self._ticks += 1
+        if self._ticks % MEMORY_EVERY == 0:
+            self._watch_memory()
+        if self._ticks % CONNECTIONS_EVERY == 0:
+            now = int(server.broker.clock.now)
+            for client in list(server.clients):
+                if client.connection is not None:
+                    self._watch(client, client.connection, now)
+        if self._ticks % TIMEOUTS_EVERY == 0:
+            self._time_out_deliveries()
+        server.broker.expire_queues()
+        server.turn.run()
+
+    def _watch_memory(self) -> None:
+        server = self._server
+        limit = server.options.memory_limit
+        if limit <= 0:
+            return
+        broker = server.broker
+        alarmed = broker.alarms.active
+        mark = int(limit * CLEAR_BELOW) if alarmed else limit
+        used = resident_bytes()
+        # Freed memory stays with the allocator, so the resident size alone would never clear the alarm.
+        over = used >= mark and 2 * broker.held_bytes() >= mark
+        if broker.alarms.update(MEMORY, over):
+            state = "set" if over else "cleared"
+            logs.get_logger("alarm").warning(
+                f"memory resource limit alarm {state}: {used} bytes used, limit is {limit} bytes"
+            )
+            server.set_blocking(broker.alarms.active)
+
+    def _watch(self, client: ClientTransport, connection: Connection, now: int) -> None:
+        phase = connection.phase
+        if connection.heard:
+            connection.heard = False
+            connection.last_heard = now
+        if connection.said:
+            connection.said = False
+            connection.last_said = now
+        if phase in (CLOSING, CLOSED):
+            if now - connection.closing_since >= CLOSE_TIMEOUT_MS:
+                client.abort()
+        elif phase != OPEN:
+            if now - int(connection.opened_at) >= self._server.options.handshake_timeout * 1000:
+                self._log.warning(
+                    f"handshake timeout, closing {connection.peer}", conn=f"c{connection.id}"
+                )
+                client.abort()
+        elif connection.heartbeat:
+            self._heartbeat(client, connection, now)
+
+    def _heartbeat(self, client: ClientTransport, connection: Connection, now: int) -> None:
+        if now - connection.last_said >= connection.heartbeat // 2:
+            connection.out.raw(HEARTBEAT)
+        if client.reading_paused:
+            connection.last_heard = now
+        elif now - connection.last_heard >= 2 * connection.heartbeat:
+            self._log.error(
+                f"closing AMQP connection {connection.peer}: missed heartbeats from client, "
+                f"timeout: {connection.heartbeat // 1000}s",
+                conn=f"c{connection.id}",
+            )
+            connection.wants_close = True
+            client.abort()
+
+    def _time_out_deliveries(self) -> None:
+        broker = self._server.broker
+        timeout = broker.limits.consumer_timeout
+        if not timeout:
+            return
+        oldest_allowed = int(broker.clock.now) - timeout
+        for client in list(self._server.clients):
+            connection = client.connection
+            if connection is None or connection.phase != OPEN:
+                continue
+            for channel in list(connection.channels.values()):
+                entry = channel.window.oldest()
+                if entry is not None and entry.delivered_at < oldest_allowed and not channel.closing:
+                    close_channel(
+                        connection,
+                        channel,
+                        0,
+                        BrokerError(
+                            PRECONDITION_FAILED,
+                            f"delivery acknowledgement on channel {channel.number} timed out. "
+                            f"Timeout value used: {timeout} ms.",
+                        ),
+                    )

@@ -1,0 +1,179 @@
+"""The asyncio end of one connection: moves bytes between a socket and the sans-I/O protocol.
+
+Interpreted on purpose (an ``asyncio.Protocol`` is called by the loop); it runs per chunk, not per message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from harebell.amqp.connection import AWAIT_HEADER, Connection
+from harebell.amqp.outbox import Outbox
+
+if TYPE_CHECKING:
+    from harebell.server.listener import Server
+
+YIELD: Final = "yield"
+REPLY_HIGH: Final = 8 * 1024 * 1024
+"""Bytes of unread replies after which nothing more is read from that client."""
+
+
+READ_LARGE: Final = 256 * 1024
+READ_SMALL: Final = 64 * 1024
+"""Bytes taken from a socket at once: few while queues back up in front of consumers, so that a publisher
+at full speed does not keep their acknowledgements waiting."""
+
+CONTENDED_PAUSE: Final = 0.001
+"""Seconds a publisher at full speed then waits for its next turn; it still moves 64 MB/s."""
+
+
+class ReadBuffer:
+    """The buffer all connections of a server read into, one after the other."""
+
+    def __init__(self) -> None:
+        memory = memoryview(bytearray(READ_LARGE))
+        self.large = memory
+        self.small = memory[:READ_SMALL]
+
+
+class ClientTransport(asyncio.BufferedProtocol):
+    """One accepted socket.
+
+    Args:
+        server: the listener's owner, with the broker and the turn.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._turn = server.turn
+        self._loop = server.loop
+        self._buffer = server.read_buffer
+        self._dispatcher = server.broker.dispatcher
+        self._room = 0
+        self._contended = False
+        self.transport: asyncio.Transport | None = None
+        self.out = Outbox(server.turn.outboxes, self)
+        self.connection: Connection | None = None
+        self._paused_for: set[str] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Accept the socket."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=self.server.options.outbound_buffer)
+        self.connection = self.server.accepted(self, self.transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give the buffer to read into."""
+        buffer = self._buffer.small if self._contended else self._buffer.large
+        self._room = len(buffer)
+        return buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Feed the protocol, then let queues deliver.
+
+        A full buffer means that there is more: other connections go first, since the loop would
+        otherwise read on from this socket for a long while.
+        """
+        connection = self.connection
+        if connection is None:
+            return
+        if nbytes == self._room:
+            self.pause_reading(YIELD)
+            if nbytes == READ_LARGE:
+                self._loop.call_soon(self.resume_reading, YIELD)
+            else:
+                self._loop.call_later(CONTENDED_PAUSE, self.resume_reading, YIELD)
+        dispatcher = self._dispatcher
+        dispatcher.contended = False
+        connection.receive_data(bytes(self._buffer.large[:nbytes]))
+        self._contended = dispatcher.contended
+        self._turn.run()
+        if connection.wants_close:
+            self.close()
+        elif connection.has_published and self.server.blocking and not connection.blocked:
+            self.server.block(self)
+
+    def eof_received(self) -> bool:
+        """The peer finished sending: close our side too."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone: give back what the connection held."""
+        connection = self.connection
+        if connection is not None:
+            self.server.lost(self, connection)
+            connection.receive_eof()
+            self.transport = None
+            self._turn.run()
+
+    def pause_writing(self) -> None:
+        """The client does not read fast enough: hold its deliveries."""
+        self.out.pause()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.out.writable = True
+        self.resume_reading("replies")
+        if self.out.reopen():
+            self._turn.reopened(self)
+
+    def write_out(self) -> None:
+        """Write the outbox; called once a turn."""
+        chunks = self.out.take()
+        transport = self.transport
+        if transport is None or not chunks:
+            return
+        if self.connection is not None:
+            self.connection.said = True
+        if len(chunks) == 1:
+            transport.write(chunks[0])
+        else:
+            transport.writelines(chunks)
+        if self.out.full and self.out.writable and self.out.reopen():
+            self._turn.reopened(self)
+        if not self.out.writable and transport.get_write_buffer_size() > REPLY_HIGH:
+            self.pause_reading("replies")
+        if self.connection is not None and self.connection.wants_close:
+            self.close()
+
+    def resume_deliveries(self) -> None:
+        """Let the connection's consumers take part again."""
+        if self.connection is not None and self.out.open:
+            self.connection.writable_again()
+
+    def pause_reading(self, why: str) -> None:
+        """Stop reading for a reason; reading goes on when no reason is left."""
+        if self.transport is not None and not self._paused_for and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._paused_for.add(why)
+
+    def resume_reading(self, why: str) -> None:
+        """Withdraw a reason not to read."""
+        if why not in self._paused_for:
+            return
+        self._paused_for.discard(why)
+        if self.transport is not None and not self._paused_for and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    @property
+    def reading_paused(self) -> bool:
+        """True while nothing is read, so silence says nothing about the peer."""
+        return bool(self._paused_for)
+
+    def close(self) -> None:
+        """Write what is left and close the socket."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Drop the socket at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def in_handshake(self) -> bool:
+        """True until ``connection.open-ok``."""
+        return self.connection is None or (
+            self.connection.phase >= AWAIT_HEADER and self.connection.vhost is None
+        )

@@ -1,0 +1,276 @@
+"""The tree of settings: every option of the broker, with its default, its limits and one sentence of help.
+
+This is the only list: the annotated ``config/harebell.toml``, ``docs/settings.md`` and the JSON schema are
+generated from it (``make generate``). To add an option add a field with a ``description``; its name is then
+a key in the file and, as ``HAREBELL_<SECTION>__<KEY>``, an environment variable. Models are frozen: a
+running node passes them around.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+
+from harebell.settings.values import (
+    Memory,
+    Milliseconds,
+    Names,
+    Seconds,
+    Size,
+    parse_lower,
+    parse_switch,
+)
+
+FRAME_MIN_SIZE = 4096
+MAX_MESSAGE_SIZE_CEILING = 512 * 1024 * 1024
+
+LoopName = Annotated[Literal["auto", "uvloop", "asyncio"], BeforeValidator(parse_lower)]
+QueueTypeName = Annotated[Literal["classic", "quorum", "stream"], BeforeValidator(parse_lower)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(parse_lower)]
+LogFormat = Annotated[Literal["auto", "text", "json"], BeforeValidator(parse_lower)]
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(parse_switch)]
+
+
+class Section(BaseModel):
+    """A table of the configuration file. Unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(Section):
+    """Where the broker listens and how it starts and stops."""
+
+    bind: Names = Field(
+        default=("127.0.0.1", "::1"),
+        description="Addresses to listen on, if need be with a port: '0.0.0.0', '::1', '[::]:5673'.",
+    )
+    port: int = Field(default=5672, ge=0, le=65535, description="AMQP port; 0 takes any free one.")
+    backlog: int = Field(
+        default=1024, ge=1, le=65535, description="Connections the kernel may hold before they are accepted."
+    )
+    handshake_timeout: Seconds = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds a client has from connecting to an open connection; then it is dropped.",
+    )
+    shutdown_timeout: Seconds = Field(
+        default=8.0, description="Seconds to let clients close after SIGTERM before their sockets are cut."
+    )
+    loop: LoopName = Field(
+        default="auto", description="Event loop: uvloop, asyncio, or auto (uvloop where it is installed)."
+    )
+
+    @field_validator("bind")
+    @classmethod
+    def _addresses(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        if not entries:
+            raise ValueError("at least one address is needed")
+        for entry in entries:
+            split_address(entry)
+        return entries
+
+    def listeners(self) -> tuple[tuple[str, int], ...]:
+        """Return every address and port to listen on, in the order given and each once."""
+        pairs = [(host, self.port if port is None else port) for host, port in map(split_address, self.bind)]
+        return tuple(dict.fromkeys(pairs))
+
+
+class Amqp(Section):
+    """Limits of the protocol that are offered to clients in connection.tune or enforced on what they send."""
+
+    frame_max: int = Field(
+        default=131072,
+        ge=0,
+        le=2**31 - 1,
+        description="Largest frame in bytes; 4096 or more, 0 for no limit.",
+    )
+    channel_max: int = Field(
+        default=2047, ge=0, le=65535, description="Channels open at once on a connection; 0 for no limit."
+    )
+    heartbeat: int = Field(
+        default=60, ge=0, le=65535, description="Seconds between heartbeats suggested to clients; 0 for none."
+    )
+    max_message_size: Size = Field(
+        default=16 * 1024 * 1024,
+        le=MAX_MESSAGE_SIZE_CEILING,
+        description="Largest message body, in bytes or with a unit ('16MiB'); at most 512MiB.",
+    )
+
+    @field_validator("frame_max")
+    @classmethod
+    def _not_below_the_minimum(cls, value: int) -> int:
+        if 0 < value < FRAME_MIN_SIZE:
+            raise ValueError(f"the smallest frame size AMQP 0-9-1 allows is {FRAME_MIN_SIZE} bytes")
+        return value
+
+
+class Limits(Section):
+    """What a node lets its clients use before it pushes back or refuses."""
+
+    memory_high_watermark: Memory = Field(
+        default=0.6,
+        description="Memory at which publishers are blocked: a share of what the machine or container has "
+        "(0.6), or a size ('2GiB'); 0 blocks every publisher.",
+    )
+    max_connections: int = Field(
+        default=0, ge=0, description="Client connections open at once; 0 for no limit."
+    )
+    outbound_buffer: Size = Field(
+        default=1024 * 1024,
+        ge=1,
+        description="Bytes waiting to be sent on a connection above which its consumers pause.",
+    )
+
+    def memory_limit(self, total: int) -> int:
+        """Return the high watermark in bytes.
+
+        Args:
+            total: bytes of memory the machine or the container has.
+        """
+        mark = self.memory_high_watermark
+        return int(total * mark) if isinstance(mark, float) else mark
+
+
+class Auth(Section):
+    """The first user and how clients may log in."""
+
+    default_user: str = Field(
+        default="guest", min_length=1, description="User made when the node starts with no users."
+    )
+    default_pass: SecretStr = Field(default=SecretStr("guest"), description="Password of that user.")
+    default_vhost: str = Field(default="/", min_length=1, description="Virtual host made at the same time.")
+    loopback_users: Names = Field(
+        default=("guest",),
+        description="Users who may log in only from this machine; an empty list lets all in from anywhere.",
+    )
+    mechanisms: Names = Field(
+        default=("PLAIN", "AMQPLAIN"), description="SASL mechanisms offered, in order of preference."
+    )
+
+    @field_validator("mechanisms")
+    @classmethod
+    def _known_mechanisms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = ("PLAIN", "AMQPLAIN", "EXTERNAL")
+        upper = tuple(name.upper() for name in names)
+        if not upper:
+            raise ValueError("at least one mechanism is needed")
+        for name in upper:
+            if name not in known:
+                raise ValueError(
+                    f"{name!r} is not a mechanism of this broker; choose from {', '.join(known)}"
+                )
+        return upper
+
+
+class Queue(Section):
+    """Defaults of queues and consumers."""
+
+    consumer_timeout: Milliseconds = Field(
+        default=1_800_000,
+        description="Milliseconds a delivery may stay unacknowledged before its channel is closed, also "
+        "with a unit ('30min'); 0 for no limit.",
+    )
+    default_queue_type: QueueTypeName = Field(
+        default="classic",
+        description="Type of queues declared without x-queue-type: classic, quorum or stream.",
+    )
+
+
+class Storage(Section):
+    """Where durable state lives."""
+
+    data_dir: Path | None = Field(
+        default=None,
+        description="Folder for durable state; by default $STATE_DIRECTORY, else /var/lib/harebell where it "
+        "is writable, else harebell in the user's data folder.",
+    )
+    in_memory: bool = Field(default=False, description="Keep everything in memory and touch no disk.")
+
+
+class Log(Section):
+    """What is logged and in which form; logs go to the standard output."""
+
+    level: LogLevel = Field(
+        default="info",
+        description="Least severe level that is logged: debug, info, warning, error or critical.",
+    )
+    format: LogFormat = Field(
+        default="auto",
+        description="Form of a line: text, json, or auto (text on a terminal, json otherwise).",
+    )
+
+
+class Compat(Section):
+    """What the broker says of itself to clients, some of which change what they do by it."""
+
+    product: str = Field(
+        default="RabbitMQ",
+        min_length=1,
+        description="Product named in the handshake. Celery and other clients turn features on by it.",
+    )
+    version: str = Field(
+        default="3.13.7",
+        pattern=r"^[0-9]+(\.[0-9]+)*([-+.].*)?$",
+        description="Version named in the handshake: the RabbitMQ release whose behaviour is followed.",
+    )
+    node_name: str = Field(default="", description="Name of the node; empty for rabbit@ and the host's name.")
+    cluster_name: str = Field(
+        default="", description="Name of the cluster in the handshake; empty for the node's name."
+    )
+    dynamic_qos: Switch = Field(
+        default="auto",
+        description="Whether basic.qos also changes consumers that already run: on, off, or auto (on for "
+        "clients that rely on it).",
+    )
+
+
+class Settings(Section):
+    """Every setting of a node. ``Settings()`` holds the defaults and reads nothing."""
+
+    server: Server = Server()
+    amqp: Amqp = Amqp()
+    limits: Limits = Limits()
+    auth: Auth = Auth()
+    queue: Queue = Queue()
+    storage: Storage = Storage()
+    log: Log = Log()
+    compat: Compat = Compat()
+
+
+def split_address(entry: str) -> tuple[str, int | None]:
+    """Split ``host``, ``host:port``, ``::1`` or ``[::1]:port`` into the host and the port, if one is given.
+
+    Raises:
+        ValueError: no host, or a port that is not a number from 0 to 65535.
+    """
+    text = entry.strip()
+    host, port = text, ""
+    if text.startswith("["):
+        host, closing, rest = text[1:].partition("]")
+        if not closing or (rest and not rest.startswith(":")) or not _is_ipv6(host):
+            raise ValueError(f"{entry!r} is not an address; write '[::1]:5672'")
+        port = rest[1:]
+        if rest and not port:
+            raise ValueError(f"{entry!r} ends in a colon without a port")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+        if not port:
+            raise ValueError(f"{entry!r} ends in a colon without a port")
+    elif ":" in text and not _is_ipv6(text):
+        raise ValueError(f"{entry!r} is not an IPv6 address")
+    if not host or any(character.isspace() for character in host):
+        raise ValueError(f"{entry!r} names no address")
+    if not port:
+        return host, None
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"{entry!r}: a port is a number from 0 to 65535")
+    return host, int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

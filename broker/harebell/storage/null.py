@@ -1,0 +1,41 @@
+"""The journal of a memory-only broker: nothing is written, so everything is as durable as it gets."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from harebell.content.message import Message
+from harebell.ports import Journal
+
+
+class NullJournal(Journal):
+    """Keeps nothing; every lsn is 0, which counts as durable."""
+
+    def begin_message(self, message: Message) -> None:
+        """Write nothing."""
+
+    def enqueue(self, queue_id: i64, position: i64) -> None:
+        """Write nothing."""
+
+    def end_message(self) -> i64:
+        """Write nothing."""
+        return 0
+
+    def settle(self, queue_id: i64, position: i64) -> i64:
+        """Write nothing."""
+        return 0
+
+    def requeue(self, queue_id: i64, position: i64) -> i64:
+        """Write nothing."""
+        return 0
+
+    def command(self, command: object) -> i64:
+        """Write nothing."""
+        return 0
+
+    def begin_transaction(self) -> None:
+        """Write nothing."""
+
+    def end_transaction(self) -> i64:
+        """Write nothing."""
+        return 0

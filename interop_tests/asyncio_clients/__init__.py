@@ -1,0 +1,1 @@
+"""aio-pika and aiormq."""

@@ -1,0 +1,1 @@
+"""kombu, and Celery with real worker processes."""

@@ -1,0 +1,1 @@
+"""The RabbitMQ Java client."""

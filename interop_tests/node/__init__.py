@@ -1,0 +1,1 @@
+"""amqplib for Node.js."""

@@ -1,0 +1,1 @@
+"""pika, blocking and event-driven."""
