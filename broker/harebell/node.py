@@ -82,7 +82,10 @@ def build_broker(settings: Settings) -> Broker:
     """Make the engine the settings describe, with the default user and virtual host."""
     auth = settings.auth
     access = default_directory(
-        auth.default_user, auth.default_pass.get_secret_value().encode(), auth.default_vhost, auth.loopback_users
+        auth.default_user,
+        auth.default_pass.get_secret_value().encode(),
+        auth.default_vhost,
+        auth.loopback_users,
     )
     limits = Limits(
         max_message_size=settings.amqp.max_message_size,

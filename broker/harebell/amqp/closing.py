@@ -119,4 +119,3 @@ def connection_lost(connection: Connection) -> None:
     """The socket is gone, whatever was going on."""
     release_connection(connection)
     connection.phase = CLOSED
-

@@ -305,7 +305,7 @@ class Connection(SessionHandle):
             if number != 0 or end != start:
                 self._number = 0
                 raise BrokerError(FRAME_ERROR, "a heartbeat frame belongs on channel 0 and carries nothing")
-        elif kind == FRAME_HEADER or kind == FRAME_BODY:
+        elif kind in (FRAME_HEADER, FRAME_BODY):
             channel = self.channels.get(number)
             if self.phase == CLOSING or (channel is not None and channel.closing):
                 return

@@ -134,5 +134,3 @@ def write_return(out: Outbox, wire: i16, code: i64, text: bytes, message: Messag
     out.method(wire, w.getvalue())
     out.content(wire, message.header, message.body)
     out.written()
-
-

@@ -151,7 +151,7 @@ class Handshake:
         )
 
     def _refuse(self, connection: Connection, login: Login) -> None:
-        """Refuse a login: with 403 to clients that understand it, else by dropping the socket a while later."""
+        """Refuse a login: with 403 to clients that understand it, else drop the socket a while later."""
         text = (
             f"Login was refused using authentication mechanism {login.mechanism}. "
             "For details see the broker logfile."
@@ -181,7 +181,8 @@ class Handshake:
         if 0 < frame.frame_max < FRAME_MIN:
             raise BrokerError(
                 NOT_ALLOWED,
-                f"negotiated frame_max = {frame.frame_max} is lower than the minimum allowed value ({FRAME_MIN})",
+                f"negotiated frame_max = {frame.frame_max} is lower than the minimum allowed value "
+                f"({FRAME_MIN})",
             )
         connection.channel_max = frame.channel_max
         connection.set_frame_max(frame.frame_max)

@@ -91,9 +91,7 @@ def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queu
     durable = any_durable(queues)
     transaction = channel.transaction
     if transaction is not None:
-        transaction.publishes.append(
-            Publish(message, queues, durable, not queues and route.mandatory)
-        )
+        transaction.publishes.append(Publish(message, queues, durable, not queues and route.mandatory))
         return 0
     if route.immediate:
         taking = [queue for queue in queues if queue.can_deliver_now()]
@@ -145,7 +143,9 @@ def _sender_selected(properties: Properties, header: bytes, keys: list[str]) -> 
             raise BrokerError(PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings")
         for key in value:
             if not isinstance(key, str):
-                raise BrokerError(PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings")
+                raise BrokerError(
+                    PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings"
+                )
             keys.append(key)
     if "BCC" in headers:
         return without_headers(header, [b"BCC"])

@@ -16,6 +16,10 @@ from harebell.cli.banner import banner
 from harebell.cli.exits import CONFIG, CRASHED, Failure, failure_of
 from harebell.settings import Loaded, Settings, SettingsError, load
 
+# Seconds in which a second signal is taken for the first one again: make, or a supervisor that signals the
+# whole process group, delivers one wish to stop twice.
+SAME_SIGNAL = 0.5
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -155,12 +159,16 @@ def _show_banner(
 
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """Let the first SIGTERM or SIGINT stop the node gracefully and a second one end the process at once."""
+    first = 0.0
 
     def on_signal() -> None:
-        if stop.is_set():
+        nonlocal first
+        if not stop.is_set():
+            first = loop.time()
+            stop.set()
+        elif loop.time() - first > SAME_SIGNAL:
             print("harebell: second signal, stopping at once", file=sys.stderr, flush=True)
             os._exit(CRASHED)
-        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         try:

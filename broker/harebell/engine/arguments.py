@@ -207,7 +207,9 @@ def consumer_priority(arguments: Table, type_name: str) -> int:
     return priority
 
 
-def inequivalent(what: str, kind: str, name: str, vhost: str, received: object, current: object) -> BrokerError:
+def inequivalent(
+    what: str, kind: str, name: str, vhost: str, received: object, current: object
+) -> BrokerError:
     """Build the 406 of a redeclaration that does not match, in RabbitMQ's words (people grep them)."""
     return BrokerError(
         PRECONDITION_FAILED,

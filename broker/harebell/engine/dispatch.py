@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from mypy_extensions import i64
-
 from harebell.engine.queues.queue import Queue
 
 BUDGET = 4096

@@ -85,12 +85,12 @@ def declare_exchange(
         _same_exchange(caller.vhost, existing, type_name, durable, auto_delete, internal, arguments)
         return 0
     if name.startswith(RESERVED):
-        raise BrokerError(
-            ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'"
-        )
+        raise BrokerError(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
     limit = caller.broker.limits.max_exchanges
     if limit and len(caller.vhost.exchanges) >= limit:
-        raise BrokerError(PRECONDITION_FAILED, f"cannot declare exchange '{name}': limit of {limit} is reached")
+        raise BrokerError(
+            PRECONDITION_FAILED, f"cannot declare exchange '{name}': limit of {limit} is reached"
+        )
     alternate = arguments.get("alternate-exchange")
     if alternate is not None:
         if not isinstance(alternate, str):
@@ -100,9 +100,7 @@ def declare_exchange(
         caller.require("read", "exchange", name)
         caller.require("write", "exchange", alternate)
     type_class.check_arguments(arguments)
-    command = DeclareExchange(
-        caller.vhost.name, name, type_name, durable, auto_delete, internal, arguments
-    )
+    command = DeclareExchange(caller.vhost.name, name, type_name, durable, auto_delete, internal, arguments)
     return caller.broker.commit(command, durable)
 
 
@@ -120,7 +118,11 @@ def _same_exchange(
         ("durable", durable, existing.durable),
         ("auto_delete", auto_delete, existing.auto_delete),
         ("internal", internal, existing.internal),
-        ("alternate-exchange", arguments.get("alternate-exchange"), existing.arguments.get("alternate-exchange")),
+        (
+            "alternate-exchange",
+            arguments.get("alternate-exchange"),
+            existing.arguments.get("alternate-exchange"),
+        ),
     )
     for what, received, current in pairs:
         if received != current:
@@ -370,5 +372,3 @@ def _any_permission(caller: Caller, kind: str, name: str) -> None:
         if caller.broker.access.allowed(caller.user, caller.vhost.name, permission, name or "amq.default"):
             return
     raise access_refused(name or "amq.default", kind, caller.vhost.name, caller.user)
-
-

@@ -122,7 +122,9 @@ class Vhost:
             raise BrokerError(
                 ACCESS_REFUSED, f"cannot publish to internal exchange '{name}' in vhost '{self.name}'"
             )
-        if exchange.type_name == "topic" and not self.access.topic_allowed(user, self.name, name, "write", key):
+        if exchange.type_name == "topic" and not self.access.topic_allowed(
+            user, self.name, name, "write", key
+        ):
             raise topic_refused(key, name, self.name, user)
         route.exchange = exchange
         routing = Routing()

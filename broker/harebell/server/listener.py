@@ -121,7 +121,11 @@ class Server:
             log.info(f"closing AMQP connection {connection.peer} before it was open")
             return
         seconds = (self.broker.clock.now - connection.opened_at) / 1000
-        unexpected = "" if connection.wants_close or connection.phase > 6 else ": client unexpectedly closed TCP connection"
+        unexpected = (
+            ""
+            if connection.wants_close or connection.phase > 6
+            else ": client unexpectedly closed TCP connection"
+        )
         log.info(
             f"closing AMQP connection {connection.peer} (vhost: '{connection.vhost.name}', "
             f"user: '{connection.user.name}', duration: '{seconds:.1f}s'){unexpected}"

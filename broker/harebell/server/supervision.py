@@ -101,9 +101,7 @@ class Supervisor:
                 client.abort()
         elif phase != OPEN:
             if now - int(connection.opened_at) >= self._server.options.handshake_timeout * 1000:
-                self._log.warning(
-                    f"handshake timeout, closing {connection.peer}", conn=f"c{connection.id}"
-                )
+                self._log.warning(f"handshake timeout, closing {connection.peer}", conn=f"c{connection.id}")
                 client.abort()
         elif connection.heartbeat:
             self._heartbeat(client, connection, now)

@@ -74,7 +74,9 @@ class Methods(ColdMethods):
         crash: told about exceptions nobody expected, with the connection they ended.
     """
 
-    def __init__(self, handshake: Handshake, log: Log, crash: Callable[[Connection, Exception], None]) -> None:
+    def __init__(
+        self, handshake: Handshake, log: Log, crash: Callable[[Connection, Exception], None]
+    ) -> None:
         self._handshake = handshake
         self._log = log
         self._crash = crash
@@ -178,5 +180,3 @@ class Methods(ColdMethods):
     def lost(self, connection: Connection) -> None:
         """The socket is gone."""
         closing.connection_lost(connection)
-
-
