@@ -128,7 +128,10 @@ def check_expiration(expiration: bytes | None) -> None:
 
 
 def _sender_selected(properties: Properties, header: bytes, keys: list[str]) -> bytes:
-    """Add the keys of the CC and BCC headers and take BCC out of the header."""
+    """Add the keys of the CC and BCC headers and take BCC out of the header.
+
+    Entries that are no strings are passed over (observed on RabbitMQ).
+    """
     raw = properties.raw_headers()
     has_cc = b"\x02CC" in raw
     has_bcc = b"\x03BCC" in raw
@@ -141,12 +144,7 @@ def _sender_selected(properties: Properties, header: bytes, keys: list[str]) -> 
             continue
         if not isinstance(value, list):
             raise BrokerError(PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings")
-        for key in value:
-            if not isinstance(key, str):
-                raise BrokerError(
-                    PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings"
-                )
-            keys.append(key)
+        keys.extend([key for key in value if isinstance(key, str)])
     if "BCC" in headers:
         return without_headers(header, [b"BCC"])
     return header

@@ -8,7 +8,7 @@ OVERHEAD = 160
 """Bytes of memory a queued message costs beside its header and body, measured on CPython 3.11."""
 
 
-@mypyc_attr(acyclic=True)
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Message:
     """One published message, shared by every queue that took it.
 

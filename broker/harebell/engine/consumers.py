@@ -6,7 +6,7 @@ Fair dispatch as RabbitMQ does it: round robin among consumers that can take a m
 
 from __future__ import annotations
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from harebell.content.message import Message
 from harebell.content.table import Table
@@ -39,6 +39,7 @@ class ChannelCredit:
         self.used: i64 = 0
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Unacked:
     """A message given to a client that has not answered yet.
 

@@ -151,7 +151,10 @@ def delete_exchange(caller: Caller, name: str, if_unused: bool) -> int:
     """
     _not_default(name)
     if name.startswith(RESERVED):
-        raise BrokerError(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
+        raise BrokerError(
+            ACCESS_REFUSED,
+            f"deletion of system exchange '{name}' in vhost '{caller.vhost.name}' not allowed",
+        )
     caller.require("configure", "exchange", name)
     exchange = caller.vhost.exchanges.get(name)
     if exchange is None:
@@ -355,11 +358,14 @@ def readable_queue(caller: Caller, name: str) -> Queue:
     return caller.own(caller.vhost.queue(name))
 
 
-def reserved_queue_name(name: str) -> BrokerError | None:
-    """Refuse a client's new queue whose name starts with ``amq.``."""
+def check_queue_name(name: str) -> None:
+    """Refuse a name of ours in a client's declaration, even if the queue exists (observed on RabbitMQ).
+
+    Raises:
+        BrokerError: ACCESS_REFUSED.
+    """
     if name.startswith(RESERVED):
-        return BrokerError(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
-    return None
+        raise BrokerError(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
 
 
 def _not_default(name: str) -> None:

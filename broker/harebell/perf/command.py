@@ -122,16 +122,25 @@ def run(options: Options, interval: float) -> tuple[Summary, PerfError | None]:
     async def main() -> tuple[Summary, PerfError | None]:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(workload.execute())
+
+        def interrupt() -> None:
+            if not workload.interrupt():
+                task.cancel()
+
         if sys.platform != "win32":
-            loop.add_signal_handler(signal.SIGINT, workload.interrupt)
-            loop.add_signal_handler(signal.SIGTERM, workload.interrupt)
-        return await task
+            loop.add_signal_handler(signal.SIGINT, interrupt)
+            loop.add_signal_handler(signal.SIGTERM, interrupt)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise PerfError("interrupted") from None
 
     gc.freeze()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(main())
     finally:
+        gc.unfreeze()
         progress.finish()
 
 

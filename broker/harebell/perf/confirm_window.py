@@ -26,6 +26,7 @@ class ConfirmWindow:
         self.latency = latency
         self.confirmed: int = 0
         self.nacked: int = 0
+        self.last_settle: i64 = 0
         self._slots: list[int] = [_SETTLED] * size
         self._oldest: i64 = 1
         self._next: i64 = 1
@@ -56,6 +57,7 @@ class ConfirmWindow:
             tag = self._next - 1
         if tag >= self._next or tag < 0:
             raise FrameError("the server confirmed a message that was never published")
+        self.last_settle = now
         size = self.size
         slots = self._slots
         first: i64 = self._oldest if multiple else tag

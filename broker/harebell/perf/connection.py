@@ -106,8 +106,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closed.done():
             self._closed.set_result(None)
-        if self._logging_in:
-            self._fail(PerfError("the server dropped the connection during login (wrong user or password?)"))
+        if not self._got_data:
+            self._fail(PerfError("the server dropped the connection at once: is it an AMQP 0-9-1 server?"))
+        elif self._logging_in:
+            self._fail(PerfError("the server dropped the connection during login: wrong user or password?"))
         else:
             why = printable(str(exc)) if exc is not None else "without a reason"
             self._fail(PerfError(f"the server dropped the connection: {why}"))

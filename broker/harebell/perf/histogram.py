@@ -38,11 +38,7 @@ class Histogram:
         self.maximum: int = 0
 
     def record(self, value: i64, count: i64) -> None:
-        """Count ``count`` latencies of ``value`` nanoseconds; one below zero counts as zero."""
-        if count <= 0:
-            return
-        if value < 0:
-            value = 0
+        """Count ``count`` latencies of ``value`` nanoseconds, which is not negative."""
         key = bucket_of(value)
         self.buckets[key] = self.buckets.get(key, 0) + count
         if self.count == 0 or value < self.minimum:

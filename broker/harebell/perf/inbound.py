@@ -157,9 +157,9 @@ class Inbound:
         self._awaits_header = False
         self._at_start = True
         self._left = read_i64_be(data, start + 4)
-        if self._content == _DELIVERED:
-            self.received_octets += self._left
-        if self._left <= 0:
+        if self._left < 0:
+            raise FrameError("the server sent a content header with an impossible size")
+        if self._left == 0:
             self._complete()
 
     def _body(self, data: bytes, start: i64, size: i64, now: i64) -> None:
@@ -169,12 +169,10 @@ class Inbound:
             self._at_start = False
             stampable = size >= STAMP_OCTETS and self._content == _DELIVERED
             if stampable and i64(read_i32_be(data, start)) == self._run_key:
-                sent: i64 = read_i64_be(data, start + 4)
-                if sent != self._run_sent:
-                    self._record_run(now)
-                    self._run_sent = sent
-                self._run_length += 1
+                self._stamp(read_i64_be(data, start + 4), now)
         self._left -= size
+        if self._content == _DELIVERED:
+            self.received_octets += size
         if self._left == 0:
             self._complete()
 
@@ -196,6 +194,14 @@ class Inbound:
         acks.append(multiple)
         acks.append(FRAME_END)
         self._unacked = 0
+
+    def _stamp(self, sent: i64, now: i64) -> None:
+        if sent <= 0 or sent > now:
+            return
+        if sent != self._run_sent:
+            self._record_run(now)
+            self._run_sent = sent
+        self._run_length += 1
 
     def _record_run(self, now: i64) -> None:
         """Record neighbours with one stamp, as a block of publishes has, as one entry."""

@@ -33,13 +33,20 @@ SCENARIOS = (
     Scenario("latency", "auto-ack at 5,000 messages a second: look at the percentiles", {"rate": 5000}),
     Scenario(
         "confirm",
-        "confirms with a window of 256, ack each, prefetch 100",
-        {"confirm": 256, "ack": "each", "prefetch": 100},
+        "ack-each with confirms, at most 256 outstanding",
+        {"confirm": 256, "ack": "each", "prefetch": 100, "in_flight": 10_000},
     ),
     Scenario(
         "persistent",
         "the same, persistent messages and a durable queue",
-        {"persistent": True, "durable": True, "confirm": 256, "ack": "each", "prefetch": 100},
+        {
+            "persistent": True,
+            "durable": True,
+            "confirm": 256,
+            "ack": "each",
+            "prefetch": 100,
+            "in_flight": 10_000,
+        },
     ),
 )
 

@@ -80,10 +80,16 @@ class Workload:
         self._ended: asyncio.Future[str] | None = None
         self._start = Counts()
         self._failure: PerfError | None = None
+        self._measuring = False
 
-    def interrupt(self) -> None:
-        """End the run early; its summary is of what happened so far."""
+    def interrupt(self) -> bool:
+        """End the run early, with a summary of what happened so far.
+
+        Returns False when there is nothing to end: still connecting, or ended already.
+        """
+        running = self._measuring and self._ended is not None and not self._ended.done()
         self._end("interrupted")
+        return running
 
     async def execute(self) -> tuple[Summary, PerfError | None]:
         """Run, clean up, and return the summary, with the reason when something broke in the middle.
@@ -189,6 +195,7 @@ class Workload:
         loop = asyncio.get_running_loop()
         options = self.options
         self._start = self._counts()
+        self._measuring = True
         self._begin_publishing()
         warm_at = time.perf_counter() + options.warmup
         timers = [asyncio.create_task(self._tick())] if options.rate or options.count is not None else []
@@ -232,9 +239,9 @@ class Workload:
         if not self._consumers:
             self._end("count")
             return
-        received = sum(consumer.inbound.received for consumer in self._consumers)
-        copies = self._topology.copies if self._publishers else 1
-        if received >= count * copies:
+        counts = self._counts()
+        lost = counts.returned + counts.nacked
+        if counts.received >= (count - lost) * (self._topology.copies if self._publishers else 1):
             self._end("count")
         elif self._publishers:
             latest = max(
@@ -294,10 +301,12 @@ class Workload:
         start = self._start
         end = self._counts()
         seconds = (end.at - start.at) / 1e9
-        publishing = receiving = seconds
+        publishing = receiving = confirming = seconds
         if self.options.count is not None:
             publishing = self._until([publisher.last_publish for publisher in self._publishers])
             receiving = self._until([consumer.inbound.last_delivery for consumer in self._consumers])
+            windows = [publisher.window for publisher in self._publishers if publisher.window is not None]
+            confirming = self._until([window.last_settle for window in windows])
         notes = []
         if self.options.latency and self.options.publishers > 0 and self.options.size < STAMP_OCTETS:
             notes.append(f"bodies below {STAMP_OCTETS} octets carry no stamp: no latency to the receiver")
@@ -312,7 +321,7 @@ class Workload:
             seconds=seconds,
             published=Direction(end.published - start.published, publishing),
             received=Direction(end.received - start.received, receiving),
-            confirmed=Direction(end.confirmed - start.confirmed, seconds),
+            confirmed=Direction(end.confirmed - start.confirmed, confirming),
             nacked=end.nacked - start.nacked,
             returned=end.returned - start.returned,
             received_octets=end.received_octets - start.received_octets,

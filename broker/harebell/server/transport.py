@@ -104,8 +104,9 @@ class ClientTransport(asyncio.BufferedProtocol):
         if connection is not None:
             self.server.lost(self, connection)
             connection.receive_eof()
-            self.transport = None
             self._turn.run()
+            # Nothing of a closed connection is left to the cyclic garbage collector.
+            self.connection = self.transport = self.out.owner = None
 
     def pause_writing(self) -> None:
         """The client does not read fast enough: hold its deliveries."""

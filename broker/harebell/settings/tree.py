@@ -123,13 +123,15 @@ class Limits(Section):
     )
 
     def memory_limit(self, total: int) -> int:
-        """Return the high watermark in bytes.
+        """Return the high watermark in bytes, at least 1, or 0 when it is a share of an unknown size.
 
         Args:
-            total: bytes of memory the machine or the container has.
+            total: bytes of memory the machine or the container has; 0 if that is not known.
         """
         mark = self.memory_high_watermark
-        return int(total * mark) if isinstance(mark, float) else mark
+        if isinstance(mark, float) and total <= 0:
+            return 0
+        return max(1, int(total * mark) if isinstance(mark, float) else mark)
 
 
 class Auth(Section):

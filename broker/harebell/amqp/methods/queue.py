@@ -52,10 +52,8 @@ def declare(connection: Connection, channel: Channel, frame: Any) -> None:
             name = "amq.gen-" + connection.broker.new_token()
             if frame.arguments.get("x-queue-type", "classic") != "classic":
                 raise BrokerError(PRECONDITION_FAILED, "a server-named queue can only be a classic queue")
-        elif name not in caller.vhost.queues:
-            refusal = topology.reserved_queue_name(name)
-            if refusal is not None:
-                raise refusal
+        else:
+            topology.check_queue_name(name)
         found, lsn = topology.declare_queue(
             caller, name, frame.durable, frame.exclusive, frame.auto_delete, frame.arguments
         )
