@@ -24,6 +24,8 @@ HOT_MODULES = (
     "engine.queues.queue",
     "engine.queues.classic",
     "engine.routing",
+    "engine.vhost",
+    "engine.exchanges.registry",
     "engine.exchanges.exchange",
     "engine.exchanges.direct",
     "engine.exchanges.fanout",

@@ -50,13 +50,14 @@ class Node:
 
     Attributes:
         addresses: hosts and ports listened on, once started.
+        server: what listens, while started.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.broker = build_broker(settings)
         self.addresses: list[tuple[str, int]] = []
-        self._server: Server | None = None
+        self.server: Server | None = None
 
     async def start(self) -> None:
         """Start serving.
@@ -64,8 +65,9 @@ class Node:
         Raises:
             OSError: an address cannot be listened on.
         """
-        self._server = Server(self.broker, handshake_options(self.settings), server_options(self.settings))
-        self.addresses = await self._server.start(self.settings.server.listeners())
+        server = Server(self.broker, handshake_options(self.settings), server_options(self.settings))
+        self.addresses = await server.start(self.settings.server.listeners())
+        self.server = server
         log = logs.get_logger("node")
         for host, port in self.addresses:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -73,7 +75,7 @@ class Node:
 
     async def stop(self) -> None:
         """Close every connection and stop; safe to call twice."""
-        server, self._server = self._server, None
+        server, self.server = self.server, None
         if server is not None:
             await server.stop()
 

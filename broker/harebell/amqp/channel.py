@@ -20,7 +20,7 @@ from harebell.amqp.outbox import Outbox
 from harebell.amqp.publishing import publish_with_care, return_unrouted
 from harebell.amqp.transactions import Transaction
 from harebell.amqp.unacked import UnackedWindow
-from harebell.content.message import Message
+from harebell.content.message import OVERHEAD, Message
 from harebell.engine.consumers import ChannelCredit, Unacked
 from harebell.engine.routing import Route, enqueue
 from harebell.errors import (
@@ -134,7 +134,9 @@ class Channel:
                 + str(self.connection.max_message_size),
             )
         flags: i64 = i64(read_i16_be(data, start + 12))
-        self._header = data[start:end]
+        header = data[start:end]
+        if header != self._header:  # most publishers repeat theirs: queued messages then share it
+            self._header = header
         if flags == 0x1000 and end - start == 15 and 1 <= data[start + 14] <= 2:
             self._persistent = data[start + 14] == 2
             self._plain = True
@@ -309,6 +311,18 @@ class Channel:
         if self.confirms.active:
             waiting = self.confirms.emit(self.out, self.wire, durable)
         return waiting or len(held) > 0
+
+    def held_bytes(self) -> i64:
+        """Bytes that are in no queue yet: the body being received and an open transaction's publishes."""
+        total: i64 = 0
+        for part in self._parts:
+            total += len(part)
+        for part in self._folded:
+            total += len(part)
+        if self.transaction is not None:
+            for publish in self.transaction.publishes:
+                total += publish.message.size() + OVERHEAD
+        return total
 
     def abandon_content(self) -> None:
         """Forget the message being published; the channel is closing."""

@@ -356,6 +356,13 @@ class Connection(SessionHandle):
         """Tell the client that a consumer is gone with its queue."""
         self.cold.cancel_consumer(self, channel, tag)
 
+    def held_bytes(self) -> i64:
+        """Bytes its channels hold outside queues."""
+        total: i64 = 0
+        for channel in self.channels.values():
+            total += channel.held_bytes()
+        return total
+
     def writable_again(self) -> None:
         """The client reads again: let its consumers take part."""
         for channel in self.channels.values():

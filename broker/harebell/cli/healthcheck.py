@@ -17,7 +17,9 @@ _START = b"\x00\x0a\x00\x0a"  # the class and method of connection.start
 _REASON = b"health check"
 _CLOSE = b"\x00\x0a\x00\x32\x00\xc8" + bytes([len(_REASON)]) + _REASON + b"\x00\x00\x00\x00"
 _CLOSE_FRAME = struct.pack(">BHI", 1, 0, len(_CLOSE)) + _CLOSE + b"\xce"
+_CLOSE_OK_FRAME = struct.pack(">BHI", 1, 0, 4) + b"\x00\x0a\x00\x33\xce"
 _FRAME_HEADER_SIZE = 7
+_MAX_ANSWER = 65536  # bytes read of what follows, from a peer that may be anything
 _OK = 0
 _UNAVAILABLE = 69
 
@@ -44,12 +46,22 @@ def check(host: str, port: int, timeout: float) -> None:
             if answer[:3] != b"\x01\x00\x00" or answer[_FRAME_HEADER_SIZE:] != _START:
                 raise NotHealthy(f"answers, but not with connection.start: {answer!r}")
             connection.sendall(_CLOSE_FRAME)
-            while connection.recv(65536):
-                pass  # the rest of connection.start, then close-ok and the end of the stream
+            _read_until_closed(connection)
     except TimeoutError:
         raise NotHealthy(f"no answer within {timeout:g} s") from None
     except OSError as error:
         raise NotHealthy(error.strerror or str(error)) from None
+
+
+def _read_until_closed(connection: socket.socket) -> None:
+    """Read the rest of connection.start and close-ok: closing earlier would reset the connection."""
+    count, tail = 0, b""
+    while count < _MAX_ANSWER and not tail.endswith(_CLOSE_OK_FRAME):
+        part = connection.recv(4096)
+        if not part:
+            return
+        count += len(part)
+        tail = (tail + part)[-len(_CLOSE_OK_FRAME) :]
 
 
 def _receive(connection: socket.socket, count: int) -> bytes:

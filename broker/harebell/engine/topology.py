@@ -21,9 +21,14 @@ from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.registry import exchange_class
 from harebell.engine.metadata import destination_of
 from harebell.engine.queues.queue import Queue
-from harebell.engine.reply_to import is_reply_to
 from harebell.engine.vhost import Vhost, access_refused, topic_refused
-from harebell.errors import ACCESS_REFUSED, PRECONDITION_FAILED, RESOURCE_LOCKED, BrokerError
+from harebell.errors import (
+    ACCESS_REFUSED,
+    NOT_IMPLEMENTED,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    BrokerError,
+)
 from harebell.ports import User
 
 RESERVED: Final = "amq."
@@ -137,9 +142,9 @@ def exchange_exists(caller: Caller, name: str) -> None:
     Raises:
         BrokerError: NOT_FOUND, ACCESS_REFUSED.
     """
+    _not_default(name)
     _any_permission(caller, "exchange", name)
-    if name:
-        caller.vhost.exchange(name)
+    caller.vhost.exchange(name)
 
 
 def delete_exchange(caller: Caller, name: str, if_unused: bool) -> int:
@@ -311,8 +316,6 @@ def find_queue(caller: Caller, name: str) -> Queue:
         BrokerError: ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED.
     """
     _any_permission(caller, "queue", name)
-    if is_reply_to(name) and name in caller.vhost.reply_queues:
-        return caller.vhost.reply_queues[name]
     return caller.own(caller.vhost.queue(name))
 
 
@@ -323,13 +326,21 @@ def delete_queue(caller: Caller, name: str, if_unused: bool, if_empty: bool) -> 
         The number of ready messages that went with it, and the lsn the delete-ok waits for.
 
     Raises:
-        BrokerError: ACCESS_REFUSED, RESOURCE_LOCKED, PRECONDITION_FAILED if it is in use or not empty.
+        BrokerError: ACCESS_REFUSED, RESOURCE_LOCKED, PRECONDITION_FAILED if it is in use or not empty,
+            NOT_IMPLEMENTED for either condition on a quorum queue.
     """
     caller.require("configure", "queue", name)
     queue = caller.vhost.queues.get(name)
     if queue is None:
         return 0, 0
     caller.own(queue)
+    if queue.type_name == "quorum" and (if_unused or if_empty):
+        flag = "if-unused" if if_unused else "if-empty"
+        raise BrokerError(
+            NOT_IMPLEMENTED,
+            f"cannot delete queue '{name}' in vhost '{caller.vhost.name}'. queue.delete operations with "
+            f"{flag} flag set are not supported by quorum queues",
+        )
     if if_unused and queue.consumer_count():
         raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' in vhost '{caller.vhost.name}' in use")
     count = int(queue.ready_count())

@@ -2,7 +2,7 @@
 
 from typing import TextIO
 
-from harebell.perf.workload import Interval
+from harebell.perf.measurement import Interval
 
 
 class ProgressLine:
@@ -33,16 +33,16 @@ class ProgressLine:
 
 def progress_text(interval: Interval) -> str:
     """Return what one interval looks like."""
-    counts, before = interval.counts, interval.before
-    seconds = interval.seconds or 1.0
+    counts, total = interval.counts, interval.total
+    seconds = counts.at / 1e9 or 1.0
     parts = [f"{interval.elapsed:6.1f} s"]
-    for name, now, then in (
-        ("published", counts.published, before.published),
-        ("received", counts.received, before.received),
-        ("confirmed", counts.confirmed, before.confirmed),
+    for name, now, ever in (
+        ("published", counts.published, total.published),
+        ("received", counts.received, total.received),
+        ("confirmed", counts.confirmed, total.confirmed),
     ):
-        if now:
-            parts.append(f"{name} {(now - then) / seconds:,.0f}/s")
+        if ever:
+            parts.append(f"{name} {now / seconds:,.0f}/s")
     if interval.p99:
         parts.append(f"p50 {interval.p50 / 1000:,.0f} µs, p99 {interval.p99 / 1000:,.0f} µs")
     if interval.warming_up:

@@ -11,6 +11,7 @@ from harebell import logs
 from harebell.amqp.connection import Connection
 from harebell.amqp.handshake import Handshake, HandshakeOptions
 from harebell.amqp.methods.table import Methods
+from harebell.auth.backends import UNIX_PEER
 from harebell.engine.broker import Broker
 from harebell.server.supervision import Supervisor
 from harebell.server.transport import ClientTransport, ReadBuffer
@@ -102,7 +103,7 @@ class Server:
     def accepted(self, client: ClientTransport, transport: asyncio.Transport) -> Connection:
         """Make the protocol object of an accepted socket."""
         peer = transport.get_extra_info("peername")
-        host = str(peer[0]) if isinstance(peer, tuple) else ""
+        host = _host(peer)
         name = f"{_address(peer)} -> {_address(transport.get_extra_info('sockname'))}"
         self.set_clock()
         connection = Connection(self.broker, self._methods, client.out, self.turn.awaiting, name, host)
@@ -186,6 +187,13 @@ class Server:
             conn=f"c{connection.id}",
             exc_info=error,
         )
+
+
+def _host(peer: object) -> str:
+    """Give the address logins are judged by; a peer without one that is no local socket has an empty one."""
+    if isinstance(peer, tuple):
+        return str(peer[0])
+    return UNIX_PEER if isinstance(peer, str | bytes) else ""
 
 
 def _address(name: object) -> str:

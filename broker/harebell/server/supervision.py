@@ -80,13 +80,18 @@ class Supervisor:
         mark = int(limit * CLEAR_BELOW) if alarmed else limit
         used = resident_bytes()
         # Freed memory stays with the allocator, so the resident size alone would never clear the alarm.
-        over = used >= mark and 2 * broker.held_bytes() >= mark
+        over = used >= mark and 2 * self._held_bytes() >= mark
         if broker.alarms.update(MEMORY, over):
             state = "set" if over else "cleared"
             logs.get_logger("alarm").warning(
                 f"memory resource limit alarm {state}: {used} bytes used, limit is {limit} bytes"
             )
             server.set_blocking(broker.alarms.active)
+
+    def _held_bytes(self) -> int:
+        connections = [client.connection for client in self._server.clients]
+        outside = sum(connection.held_bytes() for connection in connections if connection is not None)
+        return self._server.broker.held_bytes() + outside
 
     def _watch(self, client: ClientTransport, connection: Connection, now: int) -> None:
         phase = connection.phase

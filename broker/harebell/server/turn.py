@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from harebell.amqp.connection import AwaitingJournal
 from harebell.amqp.outbox import OutboxSet
@@ -16,12 +17,16 @@ class Turn:
     Args:
         broker: whose queues deliver.
         loop: where left-over work is scheduled.
+
+    Attributes:
+        watchers: called after each turn; who waits for a state of the broker looks here instead of polling.
     """
 
     def __init__(self, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
         self.broker = broker
         self.outboxes = OutboxSet()
         self.awaiting = AwaitingJournal()
+        self.watchers: dict[Callable[[], None], None] = {}
         self._loop = loop
         self._dispatcher = broker.dispatcher
         self._scheduled = False
@@ -33,6 +38,8 @@ class Turn:
         self.flush()
         if self._dispatcher.busy:
             self.soon()
+        for watcher in list(self.watchers):
+            watcher()
 
     def flush(self) -> None:
         """Write every outbox that gathered something."""

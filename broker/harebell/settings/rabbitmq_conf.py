@@ -161,9 +161,8 @@ class _Conf:
                 text = f"{origin}: sets the port only; server.bind says on which addresses"
                 self._layer.notices.append(Notice("info", text))
             else:
-                addresses.append(
-                    f"[{value}]" if value.count(":") > 1 and not value.startswith("[") else value
-                )
+                host, _, port = value.rpartition(":")  # RabbitMQ writes `:::5672` for any address
+                addresses.append(f"[{host}]:{port}" if ":" in host and host[0] != "[" else value)
                 self._origins["bind"] = origin
         if addresses:
             self._put("server.bind", addresses, "bind")

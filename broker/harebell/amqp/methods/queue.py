@@ -42,8 +42,10 @@ def not_reply_to(connection: Connection, name: str) -> None:
 def declare(connection: Connection, channel: Channel, frame: Any) -> None:
     """``queue.declare``; an empty name asks for one from the server."""
     caller, name, lsn = caller_of(connection), clean(frame.queue), 0
-    if name == PSEUDO_QUEUE:
-        _declare_ok(channel, frame, name, 0, 1 if channel.reply_queue is not None or frame.passive else 0, 0)
+    if is_reply_to(name):
+        if name != PSEUDO_QUEUE and name not in caller.vhost.reply_queues:
+            not_reply_to(connection, name)
+        _declare_ok(channel, frame, name, 0, 1, 0)
         return
     if frame.passive:
         found = topology.find_queue(caller, name)

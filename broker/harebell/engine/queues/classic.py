@@ -9,7 +9,8 @@ Messages that came back lie in ``_returned``, a heap by position; each is older 
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
+from itertools import islice
 
 from mypy_extensions import i64
 
@@ -182,6 +183,12 @@ class ClassicQueue(Queue):
             self.unacked_count += 1
             self.unacked_bytes += size
         return entry
+
+    def peek(self, count: i64) -> list[tuple[Message, bool]]:
+        """List the first ready messages and whether each was delivered before; they stay as they are."""
+        found = [(message, True) for _, message in nsmallest(count, self._returned)]
+        found.extend((message, False) for message in islice(self._ready, count - len(found)))
+        return found
 
     def settle(self, entry: Unacked) -> None:
         """Forget an acknowledged message."""

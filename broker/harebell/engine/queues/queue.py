@@ -100,6 +100,10 @@ class Queue(Destination):
         """Take the first ready message for ``basic.get``; ``no_ack`` settles it at once."""
         raise NotImplementedError
 
+    def peek(self, count: i64) -> list[tuple[Message, bool]]:
+        """List the first ready messages and whether each was delivered before; they stay as they are."""
+        return []
+
     def settle(self, entry: Unacked) -> None:
         """An unacked message was acknowledged: forget it."""
         raise NotImplementedError
