@@ -37,7 +37,9 @@ def run_check_program(command: list[str], folder: Path, broker: BrokerUnderTest)
     """Run a check program against the broker and return what it reported."""
     command = [*command, broker.explicit_url, f"interop.{secrets.token_hex(4)}"]
     try:
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+        result = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as expired:
         output = expired.stdout.decode() if isinstance(expired.stdout, bytes) else str(expired.stdout or "")
         return CheckReport(parse(output), -1, f"not finished within {SECONDS} s")

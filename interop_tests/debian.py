@@ -24,7 +24,9 @@ def require(package: str, provides: str) -> None:
     for arguments in (["install"], ["update"], ["install"]):
         command = ["apt-get", "-y", "--no-install-recommends", *arguments]
         command += [package] if arguments == ["install"] else []
-        subprocess.run(command, env=_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(
+            command, env=_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
         if is_there(provides):
             return
     pytest.skip(f"{provides} is missing and `apt-get install {package}` failed")

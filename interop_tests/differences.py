@@ -30,8 +30,7 @@ DIFFERENCES: dict[str, Difference] = {
     "asyncio_clients/test_publishing.py"
     "::test_an_immediate_message_that_no_consumer_takes_is_returned_with_313": _IMMEDIATE,
     "asyncio_clients/test_publishing.py::test_an_immediate_message_reaches_a_waiting_consumer": _IMMEDIATE,
-    "asyncio_clients/test_consuming.py"
-    "::test_flow_off_pauses_deliveries_and_flow_on_resumes_them": Difference(
+    "asyncio_clients/test_consuming.py::test_flow_off_pauses_deliveries_and_flow_on_resumes_them": Difference(
         rabbitmq="540 NOT_IMPLEMENTED closes the connection",
         reason="`channel.flow` pauses the deliveries of a channel, as the specification says",
     ),

@@ -28,7 +28,9 @@ def test_every_test_passed_on_the_oracle_or_is_a_known_difference(
     assert not unproven, f"run `tools/oracle check` to record these on RabbitMQ: {unproven}"
 
 
-def test_every_known_difference_names_a_test() -> None:
+def test_every_known_difference_names_a_test(broker: BrokerUnderTest) -> None:
+    if broker.is_rabbitmq:
+        pytest.skip("this run is the oracle's")
     outcomes: dict[str, str] = json.loads(ORACLE_RESULTS.read_text())["outcomes"]
     unknown = sorted(name for name in DIFFERENCES if outcomes.get(name) != "differs")
     assert not unknown, f"no longer tests, or no longer different on RabbitMQ: {unknown}"

@@ -80,7 +80,7 @@ def test_a_consumer_runs_its_command_for_each_message(tools: Tools, names: Names
     for number in range(3):
         tools.run("publish", "--routing-key", queue, "--body", str(number))
     flags = ["--no-ack"] if no_ack else []
-    consumed = tools.run("consume", "--queue", queue, "--count", "3", *flags, "sh", "-c", "cat; echo")
+    consumed = tools.run("consume", "--queue", queue, "--count", "3", *flags, "--", "sh", "-c", "cat; echo")
     assert consumed.stdout.split() == [b"0", b"1", b"2"]
     assert tools.run("get", "--queue", queue, fails=True).returncode == 2
 
@@ -89,7 +89,7 @@ def test_a_message_whose_command_fails_stays_in_the_queue(tools: Tools, names: N
     queue = names.queue()
     tools.run("declare-queue", "--queue", queue)
     tools.run("publish", "--routing-key", queue, "--body", "again")
-    tools.run("consume", "--queue", queue, "--count", "1", "false")
+    tools.run("consume", "--queue", queue, "--count", "1", "--", "sh", "-c", "cat >/dev/null; exit 1")
     assert tools.run("get", "--queue", queue).stdout == b"again"
 
 

@@ -80,7 +80,9 @@ async def test_the_broker_offers_limits_and_a_heartbeat(connection: AbstractConn
     assert tune.channel_max == 2047
 
 
-async def test_hundreds_of_channels_work_side_by_side_on_one_connection(connection: AbstractConnection) -> None:
+async def test_hundreds_of_channels_work_side_by_side_on_one_connection(
+    connection: AbstractConnection,
+) -> None:
     first = await within(connection.channel())
     queue = await declare_queue(first)
     channels = await within(asyncio.gather(*(connection.channel() for _ in range(300))))

@@ -252,7 +252,9 @@ async def test_a_consumer_priority_must_be_an_integer(
 
 async def test_unknown_consumer_arguments_are_ignored(channel: AbstractChannel) -> None:
     queue = await declare_queue(channel)
-    consumer = await Deliveries.of(channel, queue, arguments={"x-made-up": 1, "x-cancel-on-ha-failover": True})
+    consumer = await Deliveries.of(
+        channel, queue, arguments={"x-made-up": 1, "x-cancel-on-ha-failover": True}
+    )
     await publish(channel, queue, b"x")
     assert await consumer.bodies(1) == [b"x"]
 
@@ -393,7 +395,11 @@ async def test_get_tells_how_many_more_are_ready(channel: AbstractChannel) -> No
     queue = await declare_queue(channel)
     await publish(channel, queue, b"a", b"b", b"c")
     messages = [await within(channel.basic_get(queue, no_ack=True)) for _ in range(3)]
-    assert [(message.body, message.message_count) for message in messages] == [(b"a", 2), (b"b", 1), (b"c", 0)]
+    assert [(message.body, message.message_count) for message in messages] == [
+        (b"a", 2),
+        (b"b", 1),
+        (b"c", 0),
+    ]
     assert not any(message.redelivered for message in messages)
 
 

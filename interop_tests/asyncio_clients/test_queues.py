@@ -43,7 +43,9 @@ async def queue_is_gone(connection: AbstractConnection, queue: str) -> bool:
 # Declaring
 
 
-async def test_a_declare_answers_with_name_messages_and_consumers(channel: AbstractChannel, names: Names) -> None:
+async def test_a_declare_answers_with_name_messages_and_consumers(
+    channel: AbstractChannel, names: Names
+) -> None:
     queue = names.queue()
     answer = await within(channel.queue_declare(queue))
     assert (answer.queue, answer.message_count, answer.consumer_count) == (queue, 0, 0)
@@ -105,7 +107,7 @@ async def test_the_empty_name_means_the_queue_last_declared_on_the_channel(chann
     assert await consumer.bodies(1) == [b"y"]
     assert (await within(channel.queue_purge(""))).message_count == 0
     await within(channel.queue_delete(""))
-    assert await queue_is_gone(channel.connection, queue)  # type: ignore[attr-defined]
+    assert await queue_is_gone(channel.connection, queue)
 
 
 async def test_an_empty_queue_and_an_empty_key_both_mean_the_last_declared(channel: AbstractChannel) -> None:
@@ -129,7 +131,10 @@ async def test_the_empty_name_without_a_declare_before_is_404(
         ({"durable": True}, "inequivalent arg 'durable' .*received 'true' but current is 'false'"),
         ({"auto_delete": True}, "inequivalent arg 'auto_delete' .*received 'true' but current is 'false'"),
         ({"arguments": {"x-max-length": 5}}, "inequivalent arg 'x-max-length' "),
-        ({"arguments": {"x-dead-letter-exchange": "amq.fanout"}}, "inequivalent arg 'x-dead-letter-exchange' "),
+        (
+            {"arguments": {"x-dead-letter-exchange": "amq.fanout"}},
+            "inequivalent arg 'x-dead-letter-exchange' ",
+        ),
         ({"arguments": {"x-max-priority": 5}}, "inequivalent arg 'x-max-priority' "),
     ],
 )
@@ -146,7 +151,9 @@ async def test_a_redeclare_that_differs_is_406(
     await assert_usable(connection)
 
 
-async def test_a_redeclare_that_changes_a_value_names_both_values(channel: AbstractChannel, names: Names) -> None:
+async def test_a_redeclare_that_changes_a_value_names_both_values(
+    channel: AbstractChannel, names: Names
+) -> None:
     queue = await declare_queue(channel, names.queue(), arguments={"x-message-ttl": 1000})
     with pytest.raises(PreconditionFailed, match="received .*2000.* but current is .*1000"):
         await declare_queue(channel, queue, arguments={"x-message-ttl": 2000})
@@ -159,13 +166,17 @@ async def test_arguments_are_compared_by_value_and_unknown_ones_not_at_all(
     await declare_queue(channel, queue, arguments={"x-max-length": 5, "x-note": "b"})
 
 
-async def test_exclusive_is_compared_even_on_the_owners_connection(channel: AbstractChannel, names: Names) -> None:
+async def test_exclusive_is_compared_even_on_the_owners_connection(
+    channel: AbstractChannel, names: Names
+) -> None:
     queue = await declare_queue(channel, names.queue())
     with pytest.raises(LockedResource, match="RESOURCE_LOCKED"):
         await declare_queue(channel, queue, exclusive=True)
 
 
-async def test_a_client_cannot_name_a_queue_amq(connection: AbstractConnection, channel: AbstractChannel) -> None:
+async def test_a_client_cannot_name_a_queue_amq(
+    connection: AbstractConnection, channel: AbstractChannel
+) -> None:
     with pytest.raises(AccessRefused, match="queue name 'amq.mine' contains reserved prefix 'amq"):
         await declare_queue(channel, "amq.mine")
     await assert_usable(connection)
@@ -229,7 +240,9 @@ async def test_a_classic_queue_takes_the_argument(
     assert await drain(channel, queue) == [b"x"]
 
 
-async def test_a_quorum_queue_is_declared_published_to_and_consumed(channel: AbstractChannel, names: Names) -> None:
+async def test_a_quorum_queue_is_declared_published_to_and_consumed(
+    channel: AbstractChannel, names: Names
+) -> None:
     queue = await declare_queue(channel, names.queue(), durable=True, arguments={"x-queue-type": "quorum"})
     await publish(channel, queue, b"a", b"b")
     consumer = await Deliveries.of(channel, queue)
@@ -255,7 +268,9 @@ async def test_another_connection_cannot_touch_an_exclusive_queue(
     queue = await declare_queue(channel, names.queue(), exclusive=True)
     other = await connect()
     foreign = await within(other.channel())
-    with pytest.raises(LockedResource, match="RESOURCE_LOCKED - cannot obtain exclusive access to locked queue"):
+    with pytest.raises(
+        LockedResource, match="RESOURCE_LOCKED - cannot obtain exclusive access to locked queue"
+    ):
         match operation:
             case "declare":
                 await within(foreign.queue_declare(queue, exclusive=True))
@@ -294,7 +309,7 @@ async def test_an_exclusive_queue_outlives_its_channel_but_not_its_connection(
     await within(declaring.close())
     assert not await queue_is_gone(owner, queue)
     await within(owner.close())
-    assert await queue_is_gone(channel.connection, queue)  # type: ignore[attr-defined]
+    assert await queue_is_gone(channel.connection, queue)
 
 
 # Auto-delete
@@ -364,7 +379,9 @@ async def test_delete_returns_how_many_messages_went_with_the_queue(
     queue = await declare_queue(channel, names.queue())
     await publish(channel, queue, b"a", b"b")
     assert (await within(channel.queue_delete(queue))).message_count == 2
-    assert (await within(channel.queue_delete(queue))).message_count == 0, "a missing queue is deleted already"
+    assert (await within(channel.queue_delete(queue))).message_count == 0, (
+        "a missing queue is deleted already"
+    )
 
 
 async def test_delete_if_unused_refuses_while_there_is_a_consumer(
@@ -406,9 +423,7 @@ async def test_deleting_a_queue_cancels_its_consumers_with_a_notice(
     queue = await declare_queue(channel, names.queue())
     consuming = await within(connection.channel())
     cancelled: asyncio.Queue[str] = asyncio.Queue()
-    consuming.on_consumer_cancel_callbacks.add(  # type: ignore[attr-defined]
-        lambda frame: cancelled.put_nowait(frame.consumer_tag)
-    )
+    consuming.on_consumer_cancel_callbacks.add(lambda frame: cancelled.put_nowait(str(frame.consumer_tag)))
     consumer = await Deliveries.of(consuming, queue)
     await within(channel.queue_delete(queue))
     assert await within(cancelled.get()) == consumer.consumer_tag

@@ -96,7 +96,9 @@ async def test_commit_and_rollback_need_a_select(connection: AbstractConnection,
     await assert_usable(connection)
 
 
-async def test_confirms_cannot_follow_a_transaction(connection: AbstractConnection, tx: AbstractChannel) -> None:
+async def test_confirms_cannot_follow_a_transaction(
+    connection: AbstractConnection, tx: AbstractChannel
+) -> None:
     with pytest.raises(PreconditionFailed, match="cannot switch from tx to confirm mode"):
         await within(tx.confirm_delivery())
     await assert_usable(connection)

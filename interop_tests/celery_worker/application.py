@@ -47,7 +47,7 @@ def finish_time() -> float:
 
 
 def hold(path: str) -> bool:
-    """Say in a file that the task runs, wait until another file appears, and return whether it was redelivered."""
+    """Note in a file that the task runs, wait for another file, and return whether this was a second run."""
     with open(path, "a", encoding="ascii") as running:
         running.write("running\n")
     while not os.path.exists(path + ".release"):
@@ -67,6 +67,7 @@ def make_app(broker_url: str, result_backend: str, queue: str) -> Celery:
         worker_send_task_events=True,
         task_send_sent_event=True,
         result_chord_retry_interval=0.1,
+        result_expires=60,
         broker_connection_retry_on_startup=True,
         broker_transport_options={"confirm_publish": True},
         event_queue_expires=30,

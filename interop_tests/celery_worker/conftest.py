@@ -28,7 +28,10 @@ def rpc_app(broker: BrokerUnderTest, queue: str) -> Iterator[Celery]:
     """An application whose results come back as messages."""
     app = make_app(broker.url, "rpc://", queue)
     yield app
+    result_queue = Names()
+    result_queue.also_queue(app.thread_oid)
     app.close()
+    result_queue.delete_all(broker)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,9 @@ def database_app(
 
 
 @pytest.fixture(scope="module")
-def database_worker(database_app: Celery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+def database_worker(
+    database_app: Celery, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WorkerProcess]:
     """A worker for it."""
     with running_worker(database_app, tmp_path_factory.mktemp("worker")) as worker:
         yield worker

@@ -46,7 +46,9 @@ def test_both_password_mechanisms_log_in(broker: BrokerUnderTest, mechanism: str
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "AMQPLAIN"])
 def test_both_password_mechanisms_refuse_a_wrong_password(broker: BrokerUnderTest, mechanism: str) -> None:
-    connection = kombu.Connection(broker.url.replace(f":{broker.password}@", ":wrong@"), login_method=mechanism)
+    connection = kombu.Connection(
+        broker.url.replace(f":{broker.password}@", ":wrong@"), login_method=mechanism
+    )
     with pytest.raises(amqp.AccessRefused) as refused:
         connection.connect()
     assert refused.value.reply_code == 403
@@ -90,7 +92,9 @@ def test_serialised_and_compressed_bodies_survive(
             compression=compression,
         )
     received: list[object] = []
-    with connection.Consumer([queue], callbacks=[lambda got, _: received.append(got)], accept=[serializer], no_ack=True):
+    with connection.Consumer(
+        [queue], callbacks=[lambda got, _: received.append(got)], accept=[serializer], no_ack=True
+    ):
         connection.drain_events(timeout=DEADLINE)
     assert received == [body]
 
@@ -173,7 +177,11 @@ def test_a_tag_and_deliveries_work_without_waiting_for_consume_ok(channel: amqp.
     queue = channel.queue_declare(exclusive=True).queue
     seen: list[object] = []
     channel.basic_consume(
-        queue, consumer_tag="mine", nowait=True, no_ack=True, callback=lambda message: seen.append(message.body)
+        queue,
+        consumer_tag="mine",
+        nowait=True,
+        no_ack=True,
+        callback=lambda message: seen.append(message.body),
     )
     channel.basic_publish(amqp.Message("x"), "", queue)
     channel.connection.drain_events(timeout=DEADLINE)

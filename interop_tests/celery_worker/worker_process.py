@@ -67,7 +67,9 @@ class WorkerProcess:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
-                raise AssertionError(f"the worker did not stop within {STOP_SECONDS} s:\n{self.log}") from None
+                raise AssertionError(
+                    f"the worker did not stop within {STOP_SECONDS} s:\n{self.log}"
+                ) from None
 
     def kill(self) -> None:
         """End the worker and its children without any goodbye."""

@@ -30,7 +30,7 @@ def publish(channel: BlockingChannel, queue: str, *bodies: bytes) -> None:
 
 def take(channel: BlockingChannel, queue: str, count: int, **options: object) -> list[bytes]:
     """Consume and acknowledge some messages and return their bodies."""
-    bodies = []
+    bodies: list[bytes] = []
     for method, _, body in channel.consume(queue, inactivity_timeout=DEADLINE, **options):
         assert method is not None, f"only {len(bodies)} of {count} messages arrived within {DEADLINE} s"
         channel.basic_ack(method.delivery_tag)
@@ -92,7 +92,9 @@ def test_an_idle_connection_is_kept_alive_by_heartbeats(connect: Connect) -> Non
     assert exclusive_queue(connection.channel())
 
 
-def test_a_client_that_falls_silent_is_dropped(connect: Connect, channel: BlockingChannel, names: Names) -> None:
+def test_a_client_that_falls_silent_is_dropped(
+    connect: Connect, channel: BlockingChannel, names: Names
+) -> None:
     queue = names.queue()
     silent = connect(heartbeat=1)
     silent.channel().queue_declare(queue, exclusive=True)

@@ -84,15 +84,11 @@ SOFT = [
     Mistake(
         "bind missing exchange", lambda c, n: c.queue_bind(queue(c, n), n.exchange(), "k"), 404, "no exchange"
     ),
-    Mistake(
-        "bind missing both", lambda c, n: c.queue_bind(n.queue(), n.exchange(), "k"), 404, "no exchange"
-    ),
+    Mistake("bind missing both", lambda c, n: c.queue_bind(n.queue(), n.exchange(), "k"), 404, "no exchange"),
     Mistake(
         "publish to missing", lambda c, n: publish_and_wait(c, n.exchange(), "k", b"x"), 404, "no exchange"
     ),
-    Mistake(
-        "queue amq.", lambda c, n: c.queue_declare("amq.mine"), 403, "contains reserved prefix 'amq"
-    ),
+    Mistake("queue amq.", lambda c, n: c.queue_declare("amq.mine"), 403, "contains reserved prefix 'amq"),
     Mistake(
         "exchange amq.", lambda c, n: c.exchange_declare("amq.mine"), 403, "contains reserved prefix 'amq"
     ),
@@ -105,7 +101,8 @@ SOFT = [
         406,
         "inequivalent arg 'durable'",
     ),
-    Mistake("publish to internal",
+    Mistake(
+        "publish to internal",
         lambda c, n: publish_and_wait(c, exchange(c, n, internal=True), "k", b"x"),
         403,
         "cannot publish to internal exchange",
@@ -183,12 +180,15 @@ def test_a_soft_error_closes_the_channel_with_its_code_and_nothing_else(
         mistake.do(channel, names)
     assert closed.value.reply_code == mistake.code
     assert mistake.words in closed.value.reply_text
-    assert closed.value.reply_text.split(" - ")[0] in {
-        403: "ACCESS_REFUSED",
-        404: "NOT_FOUND",
-        405: "RESOURCE_LOCKED",
-        406: "PRECONDITION_FAILED",
-    }[mistake.code]
+    assert (
+        closed.value.reply_text.split(" - ")[0]
+        in {
+            403: "ACCESS_REFUSED",
+            404: "NOT_FOUND",
+            405: "RESOURCE_LOCKED",
+            406: "PRECONDITION_FAILED",
+        }[mistake.code]
+    )
     assert channel.is_closed
     assert bystander.is_open
     bystander.queue_declare("", exclusive=True)
@@ -217,7 +217,9 @@ def test_an_exclusive_queue_of_another_connection_is_405(
     assert "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue" in closed.value.reply_text
 
 
-def test_a_channel_number_can_be_used_again_after_an_error(connection: pika.BlockingConnection, names: Names) -> None:
+def test_a_channel_number_can_be_used_again_after_an_error(
+    connection: pika.BlockingConnection, names: Names
+) -> None:
     for _ in range(20):
         channel = connection.channel(5)
         with pytest.raises(ChannelClosedByBroker):

@@ -138,7 +138,8 @@ def test_a_return_comes_before_the_confirm_of_its_message(
     for number in ("1", "2", "3"):
         returned = events.index(f"return {number}")
         confirming = [
-            position for position, event in enumerate(events)
+            position
+            for position, event in enumerate(events)
             if event.startswith("ack") and int(event.split()[1]) >= int(number)
         ]
         assert returned < confirming[0], events
@@ -190,25 +191,25 @@ def test_what_follows_an_error_on_its_channel_is_ignored(
     broker: BrokerUnderTest, names: Names, adapter: Adapter
 ) -> None:
     queue = names.queue()
-    ready: list[int] = []
+    bodies: list[bytes] = []
 
     def opened(channel: Channel) -> None:
-        channel.add_on_close_callback(
-            lambda *_: client.connection.channel(on_open_callback=count_what_is_ready)
-        )
+        channel.add_on_close_callback(lambda *_: client.connection.channel(on_open_callback=look))
         channel.queue_declare(queue)
         channel.basic_publish("", queue, b"before the error")
         channel.basic_publish(names.exchange("missing"), "key", b"the error")
         for _ in range(10):
             channel.basic_publish("", queue, b"after the error")
 
-    def count_what_is_ready(channel: Channel) -> None:
-        channel.queue_declare(queue, passive=True, callback=counted)
+    def look(channel: Channel) -> None:
+        channel.basic_publish("", queue, b"from the next channel")
+        channel.basic_consume(queue, arrived, auto_ack=True)
 
-    def counted(frame: pika.frame.Method) -> None:
-        ready.append(frame.method.message_count)
-        client.finish()
+    def arrived(_: Channel, __: object, ___: object, body: bytes) -> None:
+        bodies.append(body)
+        if body == b"from the next channel":
+            client.finish()
 
     client = EventDrivenClient(adapter, broker, opened)
     client.run()
-    assert ready == [1]
+    assert bodies == [b"before the error", b"from the next channel"]
