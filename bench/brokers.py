@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -65,13 +66,13 @@ class Harebell(Broker):
         super().__init__(label, cpu)
         self.python = python
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="harebell-bench-")
+        self._folder: Path | None = None
 
     def start(self) -> float:
-        ports_file = Path(self._folder.name) / "ports.json"
-        ports_file.unlink(missing_ok=True)
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="harebell-bench-"))
+        ports_file = folder / "ports.json"
         command = [self.python, "-m", "harebell", "serve", "--in-memory", "--bind", HOST, "--port", "0"]
-        log = Path(self._folder.name) / "log"
+        log = folder / "log"
         began = time.perf_counter()
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -79,7 +80,7 @@ class Harebell(Broker):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=self._folder.name,
+                cwd=folder,
             )
         while time.perf_counter() - began < START_SECONDS:
             if self._process.poll() is not None:
@@ -93,6 +94,8 @@ class Harebell(Broker):
         raise BenchError(f"{self.label} did not answer within {START_SECONDS:g} s")
 
     def stop(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)

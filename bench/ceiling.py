@@ -4,7 +4,7 @@ The server here is no broker: it answers the handshake, throws away what is publ
 consumer the same block of deliveries over and over. What ``harebell perf`` reaches against it is the most
 it can measure of a real broker.
 
-    python bench/ceiling.py [--python PATH] [--seconds S] [--cpus SERVER,PERF]
+    python -m bench.ceiling [--python PATH] [--seconds S] [--cpus SERVER,PERF]
 """
 
 from __future__ import annotations

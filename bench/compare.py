@@ -19,10 +19,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from brokers import BenchError, Broker, Harebell, RabbitMQ, identity, resident_octets
+from bench.brokers import BenchError, Broker, Harebell, RabbitMQ, identity, resident_octets
 
 PROJECT = Path(__file__).resolve().parent.parent
 SETTLE_SECONDS = 3.0
+BUSY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ ROWS = (
 
 START = Row("start to first answer", (), (), "s", lower_is_better=True, floor=20)
 IDLE = Row("idle memory", (), (), "MiB", lower_is_better=True, floor=2)
+LOADED = Row("memory after the load", (), (), "MiB", lower_is_better=True)
 
 Samples = dict[str, dict[str, list[float]]]
 """Row name, then broker label, then one figure per run."""
@@ -139,16 +141,20 @@ def compare(given: argparse.Namespace, contestants: list[Broker]) -> int:
     """Measure everything, print the table, write the JSON, and return the exit code."""
     wanted = [name.strip() for name in given.only.split(",") if name.strip()]
     rows = [row for row in ROWS if not wanted or row.name in wanted or row.arguments[1] in wanted]
+    if wanted and not rows:
+        raise BenchError(f"--only knows {', '.join(row.name for row in ROWS)}")
     samples: Samples = {}
     try:
         for broker in contestants:
             measure_start(broker, given.runs, samples)
         who = {broker.label: identity(broker.port) for broker in contestants}
         measure_rows(given, contestants, rows, samples)
+        for broker in contestants:
+            note(samples, LOADED, broker, resident_octets(broker.port) / 2**20)
     finally:
         for broker in contestants:
             broker.stop()
-    shown = [*rows, START, IDLE]
+    shown = [*rows, START, IDLE, LOADED]
     print()
     print(table(shown, contestants, samples))
     report = {"machine": machine(given), "brokers": who, "samples": samples, "arguments": vars(given)}
@@ -200,6 +206,11 @@ def load(given: argparse.Namespace, broker: Broker, scenario: tuple[str, ...]) -
     if done.returncode != 0:
         raise BenchError(f"{' '.join(scenario)} on {broker.label}: {done.stderr.strip()}")
     figures: object = json.loads(done.stdout)
+    share = pick(figures, ("generator", "cpu"))
+    if share >= BUSY_SHARE:
+        print(
+            f"  the load generator used {share:.0%} of a core: it may be what limits this figure", flush=True
+        )
     return figures
 
 

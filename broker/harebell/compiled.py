@@ -43,9 +43,9 @@ HOT_MODULES = (
     "amqp.publishing",
     "amqp.channel",
     "amqp.connection",
-    "perf.meter",
-    "perf.publisher",
-    "perf.consumer",
+    "perf.histogram",
+    "perf.confirm_window",
+    "perf.inbound",
 )
 
 PACKAGE = "harebell"

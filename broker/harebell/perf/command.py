@@ -80,31 +80,31 @@ def perf(context: click.Context, /, **given: Any) -> None:
     Publishers and consumers run in this one process, one connection each. Progress goes to standard error,
     the summary to standard output. Ctrl-C ends the run early with the summary of what happened so far.
     """
-    scenario = BY_NAME.get(given.pop("scenario") or "")
-    if scenario is not None:
-        for name, value in scenario.settings.items():
-            if context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
-                given[name] = value
-    json_output = bool(given.pop("json_output"))
-    interval = float(given.pop("interval"))
     try:
-        options = options_from(given)
+        options = options_from(context)
     except OptionError as error:
         raise click.UsageError(str(error), context) from error
     try:
-        summary, failure = run(options, interval)
+        summary, failure = run(options, given["interval"])
     except PerfError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(json.dumps(as_json(summary)) if json_output else as_text(summary))
+    click.echo(json.dumps(as_json(summary)) if given["json_output"] else as_text(summary))
     if failure is not None:
         raise click.ClickException(str(failure))
     if summary.ended == "interrupted":
         context.exit(_INTERRUPTED)
 
 
-def options_from(given: dict[str, Any]) -> Options:
-    """Return checked options from the values of the command line. Raises OptionError."""
-    values = dict(given)
+def options_from(context: click.Context) -> Options:
+    """Return the checked options of a command line, given ones over the scenario's. Raises OptionError."""
+    values = dict(context.params)
+    for name in ("interval", "json_output"):
+        del values[name]
+    scenario = BY_NAME.get(values.pop("scenario") or "")
+    if scenario is not None:
+        for name, value in scenario.settings.items():
+            if context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
+                values[name] = value
     values["url"] = parse_url(values["url"])
     values["ack_every"] = parse_ack(values.pop("ack"))
     values["exchange_type"] = values.pop("type")

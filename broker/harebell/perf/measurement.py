@@ -67,14 +67,17 @@ class Measurement:
         self._first = Counts()
         self._start = Counts()
         self._previous = Counts()
+        self._processor_seconds = 0.0
 
     def begin(self) -> None:
         """Count from now on."""
         self._first = self._start = self._previous = self.counts()
+        self._processor_seconds = time.process_time()
 
     def restart(self) -> None:
         """Forget what was counted so far: the warm-up is over."""
         self._start = self.counts()
+        self._processor_seconds = time.process_time()
         for histogram in (self.receive, self.confirm, self.to_receive, self.to_confirm):
             histogram.clear()
 
@@ -112,6 +115,10 @@ class Measurement:
         """Return what was counted since ``begin`` or ``restart``, with the histograms complete."""
         self._merge()
         return self.counts().since(self._start)
+
+    def processor_share(self, counted: Counts) -> float:
+        """Return how much of one core this process used, over the time of ``counted``."""
+        return (time.process_time() - self._processor_seconds) / (counted.at / 1e9) if counted.at > 0 else 0.0
 
     def directions(self, counted: Counts, until_last: bool) -> tuple[Direction, Direction, Direction]:
         """Return what was published, received and confirmed.

@@ -1,5 +1,6 @@
 """Live progress: one line rewritten on a terminal, plain lines elsewhere."""
 
+import shutil
 from typing import TextIO
 
 from harebell.perf.measurement import Interval
@@ -17,6 +18,8 @@ class ProgressLine:
         """Write one interval."""
         text = progress_text(interval)
         if self._rewrites:
+            # A line that wraps cannot be rewritten.
+            text = text[: shutil.get_terminal_size().columns - 1]
             self._stream.write("\r" + text.ljust(self._width))
             self._width = len(text)
         else:

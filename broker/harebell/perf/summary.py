@@ -28,7 +28,8 @@ class Direction:
 class Summary:
     """The result of a run.
 
-    ``ended`` is one of duration, count, quiet, interrupted and failed. Latencies are in nanoseconds.
+    ``ended`` is one of duration, count, quiet, interrupted and failed. Latencies are in nanoseconds,
+    ``processor_share`` is how much of one core the load generator used.
     """
 
     options: Options
@@ -43,6 +44,7 @@ class Summary:
     times_blocked: int
     to_receive: Histogram
     to_confirm: Histogram
+    processor_share: float = 0.0
     notes: list[str] = field(default_factory=list)
 
 
@@ -100,7 +102,11 @@ def as_json(summary: Summary) -> dict[str, object]:
             "in_flight": options.in_flight,
             "warmup": options.warmup,
         },
-        "generator": {"python": platform.python_version(), "compiled": is_compiled()},
+        "generator": {
+            "python": platform.python_version(),
+            "compiled": is_compiled(),
+            "cpu": round(summary.processor_share, 3),
+        },
     }
 
 

@@ -29,6 +29,9 @@ TICK_SECONDS = 0.001
 QUIET_SECONDS = 5.0
 """With ``--count``: when everything is published and nothing has arrived for so long, nothing will."""
 
+BUSY_SHARE = 0.9
+"""Share of a core from which the load generator is suspected of being the limit."""
+
 
 class Workload:
     """Runs ``options`` once; ``execute`` may be called a single time.
@@ -71,6 +74,9 @@ class Workload:
         try:
             await control.open(self.options.url, self.options.heartbeat)
             await self._topology.declare(control, self.options)
+            if not self.options.publishers:
+                # What waits in the queue arrives as soon as a consumer is there, and counts.
+                self._measurement.begin()
             for number in range(self.options.consumers):
                 await self._connect_consumer(number)
             for _ in range(self.options.publishers):
@@ -161,7 +167,8 @@ class Workload:
     async def _measure(self, ended: asyncio.Future[str]) -> str:
         """Publish until the end, and return why it ended."""
         options = self.options
-        self._measurement.begin()
+        if options.publishers:
+            self._measurement.begin()
         self._measuring = True
         self._begin_publishing()
         warm_at = time.perf_counter() + options.warmup
@@ -228,6 +235,7 @@ class Workload:
 
     def _summarise(self, ended: str) -> Summary:
         counted = self._measurement.finish()
+        processor_share = self._measurement.processor_share(counted)
         until_last = self.options.count is not None
         published, received, confirmed = self._measurement.directions(counted, until_last)
         return Summary(
@@ -243,12 +251,17 @@ class Workload:
             times_blocked=sum(publisher.times_blocked for publisher in self._publishers),
             to_receive=self._measurement.to_receive,
             to_confirm=self._measurement.to_confirm,
-            notes=self._notes(ended),
+            processor_share=processor_share,
+            notes=self._notes(ended, processor_share),
         )
 
-    def _notes(self, ended: str) -> list[str]:
+    def _notes(self, ended: str, processor_share: float) -> list[str]:
         options = self.options
         notes = []
+        if processor_share >= BUSY_SHARE:
+            notes.append(
+                f"the load generator used {processor_share:.0%} of a core: it may be what limits the rate"
+            )
         if options.latency and options.publishers and options.consumers and not options.stamped:
             notes.append(f"bodies below {STAMP_OCTETS} octets carry no stamp: no latency to the receiver")
         if ended == "quiet":

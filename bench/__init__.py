@@ -1,0 +1,1 @@
+"""Measurements that compare harebell with RabbitMQ; see README.md."""
