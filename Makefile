@@ -89,6 +89,8 @@ lint: $(DEV)/.ready ## Check style, types and import layers
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+	@if [ -x $(DEV)/bin/hadolint ]; then set -x; $(DEV)/bin/hadolint Dockerfile; fi
+	@if [ -x $(DEV)/bin/shellcheck ]; then set -x; $(DEV)/bin/shellcheck --severity=warning .ci/run config/docker/rabbitmq-diagnostics; fi
 
 .PHONY: format
 format: $(DEV)/.ready ## Put sources into the common form

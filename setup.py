@@ -118,7 +118,6 @@ class BuildAllOrNone(build_ext):
             for output in self.get_outputs():
                 Path(output).unlink(missing_ok=True)
             self.extensions = []
-            self.distribution.ext_modules = []
             note(f"compiling failed ({error}): building without compiled modules; harebell runs interpreted")
 
 

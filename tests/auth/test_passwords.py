@@ -54,6 +54,7 @@ def test_any_octets_are_a_password(password: bytes) -> None:
         (hash_password(b"x").encode(), SHA512),
         (hash_password(b"x").encode(), "plain"),
     ],
+    ids=["empty", "not base64", "not ASCII", "too short", "of another algorithm", "of no algorithm"],
 )
 def test_a_hash_that_cannot_be_one_is_refused(encoded: str, algorithm: str) -> None:
     with pytest.raises(BrokerError) as refused:

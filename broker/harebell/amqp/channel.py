@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from librt.strings import read_i16_be, read_i64_be
+from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i16, i64
 
 from harebell.amqp.confirms import Confirms
 from harebell.amqp.delivery import ChannelConsumer
-from harebell.amqp.outbox import Outbox
+from harebell.amqp.outbox import Outbox, OutboxSet
 from harebell.amqp.publishing import publish_with_care, return_unrouted
 from harebell.amqp.transactions import Transaction
 from harebell.amqp.unacked import UnackedWindow
@@ -26,7 +26,6 @@ from harebell.engine.routing import Route, enqueue
 from harebell.errors import (
     FRAME_ERROR,
     PRECONDITION_FAILED,
-    SYNTAX_ERROR,
     UNEXPECTED_FRAME,
     BrokerError,
 )
@@ -51,6 +50,7 @@ class Channel:
         number: the channel number; ``wire`` is the same as the signed short the writer takes.
         next_tag: delivery tag of the next delivery.
         prefetch: limit for consumers started from now on (``basic.qos(global=false)``).
+        flow_active: False after ``channel.flow(active=false)``.
         closing: True once ``channel.close`` was sent; everything but close and close-ok is dropped.
         last_queue: the queue declared last, meant by an empty queue name.
         transaction: held publishes and acks after ``tx.select``.
@@ -71,6 +71,7 @@ class Channel:
         self.next_tag: i64 = 1
         self.prefetch: i64 = 0
         self.closing: bool = False
+        self.flow_active: bool = True
         self.last_queue = ""
         self.transaction: Transaction | None = None
         self.reply_queue: ReplyQueue | None = None
@@ -95,7 +96,7 @@ class Channel:
             arguments: exchange, routing key and flags, without the reserved short.
 
         Raises:
-            BrokerError: SYNTAX_ERROR if the arguments do not add up.
+            BrokerError: FRAME_ERROR if the arguments do not add up.
         """
         if self._expecting != EXPECT_METHOD:
             raise BrokerError(UNEXPECTED_FRAME, "expected content, got a method frame")
@@ -105,7 +106,7 @@ class Channel:
             size: i64 = len(arguments)
             first: i64 = arguments[0] if size > 0 else 0
             if size < 3 or 1 + first >= size or first + arguments[1 + first] + 3 != size:
-                raise BrokerError(SYNTAX_ERROR, "malformed arguments of basic.publish")
+                raise BrokerError(FRAME_ERROR, "cannot decode the arguments of Basic.Publish")
             route = connection.resolve(arguments)
         self._route = route
         self._expecting = EXPECT_HEADER
@@ -114,12 +115,12 @@ class Channel:
         """Take the content header in ``data[start:end]``.
 
         Raises:
-            BrokerError: UNEXPECTED_FRAME, FRAME_ERROR, SYNTAX_ERROR, or PRECONDITION_FAILED for a
+            BrokerError: UNEXPECTED_FRAME, FRAME_ERROR, or PRECONDITION_FAILED for a
                 message larger than the limit.
         """
         if self._expecting != EXPECT_HEADER:
             raise BrokerError(UNEXPECTED_FRAME, "unexpected content header frame")
-        if end - start < 14 or read_i16_be(data, start) != 60:
+        if end - start < 14 or read_i32_be(data, start) != 0x003C0000:
             raise BrokerError(FRAME_ERROR, "malformed content header")
         size: i64 = read_i64_be(data, start + 4)
         if size < 0 or size > self.connection.max_message_size:
@@ -299,18 +300,34 @@ class Channel:
         if lsn <= self.connection.journal.durable and not self.held:
             self.out.method(self.wire, payload)
         else:
-            self.held.append((lsn, payload))
-            self.connection.wait_for_journal(self)
+            frame = Outbox(OutboxSet())
+            frame.method(self.wire, payload)
+            self.hold(frame, lsn)
+
+    def hold(self, frames: Outbox, lsn: i64) -> None:
+        """Keep frames back until ``lsn`` is durable, and deliveries with them: nothing overtakes a reply."""
+        self.held.append((lsn, b"".join(frames.take())))
+        self.update_flow()
+        self.connection.wait_for_journal(self)
+
+    def update_flow(self) -> None:
+        """Work out whether consumers of the channel may be served."""
+        flowing = self.flow_active and not self.closing and not self.held
+        if flowing and not self.credit.flowing:
+            self.credit.flowing = True
+            self.unpark_all()
+        self.credit.flowing = flowing
 
     def release(self, durable: i64) -> bool:
         """Send held replies and confirms that became durable; True if some still wait."""
         held = self.held
-        while held and held[0][0] <= durable:
-            self.out.method(self.wire, held.popleft()[1])
-        waiting = False
-        if self.confirms.active:
-            waiting = self.confirms.emit(self.out, self.wire, durable)
-        return waiting or len(held) > 0
+        if held:
+            while held and held[0][0] <= durable:
+                self.out.raw(held.popleft()[1])
+            self.update_flow()
+        if held:
+            return True
+        return self.confirms.active and self.confirms.emit(self.out, self.wire, durable)
 
     def held_bytes(self) -> i64:
         """Bytes that are in no queue yet: the body being received and an open transaction's publishes."""
@@ -335,4 +352,7 @@ class Channel:
 
 def unknown_tag(tag: i64) -> BrokerError:
     """Build the 406 of a double or mistaken acknowledgement, in RabbitMQ's words."""
-    return BrokerError(PRECONDITION_FAILED, "unknown delivery tag " + str(tag))
+    number: int = tag
+    if number < 0:  # on the wire it is unsigned
+        number += 1 << 64
+    return BrokerError(PRECONDITION_FAILED, "unknown delivery tag " + str(number))

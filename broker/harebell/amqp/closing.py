@@ -40,7 +40,7 @@ def close_connection(connection: Connection, method: int, error: BrokerError) ->
             commands.Connection.Close,
             reply_code=error.row.code,
             reply_text=reply_text(error),
-            class_id=method >> 16,
+            class_id=method >> 16 & 0xFFFF,
             method_id=method & 0xFFFF,
         ),
     )
@@ -56,7 +56,7 @@ def close_channel(connection: Connection, channel: Channel, method: int, error: 
             commands.Channel.Close,
             reply_code=error.row.code,
             reply_text=reply_text(error),
-            class_id=method >> 16,
+            class_id=method >> 16 & 0xFFFF,
             method_id=method & 0xFFFF,
         ),
     )
@@ -75,9 +75,15 @@ def fail(connection: Connection, number: int, method: int, error: BrokerError) -
 
 
 def release_channel(connection: Connection, channel: Channel) -> None:
-    """Give back what a channel holds: consumers, unanswered deliveries, the message in progress."""
+    """Give back what a channel holds: consumers, unanswered deliveries, the message in progress.
+
+    Confirms that are due go out first, as RabbitMQ does it: after the close nobody may send them.
+    """
     channel.abandon_content()
     channel.credit.flowing = False
+    if channel.confirms.active:
+        channel.confirms.emit(channel.out, channel.wire, connection.journal.durable)
+        channel.confirms.active = False
     vhost = connection.vhost
     for tag in list(channel.consumers):
         consumer = channel.remove_consumer(tag)
@@ -109,6 +115,9 @@ def release_connection(connection: Connection) -> None:
             release_channel(connection, channel)
     connection.channels.clear()
     connection.confirming.clear()
+    awaiting = connection.awaiting.channels
+    for channel in [waiting for waiting in awaiting if waiting.connection is connection]:
+        del awaiting[channel]  # closed by the client, its close-ok held back
     connection.forget_channel(0)
     if connection.vhost is not None:
         connection.broker.session_closed(connection.id, connection.vhost)

@@ -49,6 +49,9 @@ OPEN: Final = 6
 CLOSING: Final = 7
 CLOSED: Final = 8
 
+REPLIES_AHEAD: Final = 4 * 1024 * 1024
+"""Bytes of answers that may gather in one turn; the requests behind them wait until they are written."""
+
 LOGIN_BACKLOG: Final = 64 * 1024
 """Bytes taken from a peer while its login is being checked."""
 
@@ -109,6 +112,7 @@ class Connection(SessionHandle):
         heard, said: True if anything was received or sent since the last tick.
         has_published: True once it published; alarms block only such connections.
         blocked: True while ``connection.blocked`` is in force.
+        stalled: True while frames wait because the client has not read the answers to earlier ones.
         wants_close: True once the socket is to be closed after the outbox is written.
     """
 
@@ -144,6 +148,7 @@ class Connection(SessionHandle):
         self.last_said: i64 = self.clock.now
         self.has_published: bool = False
         self.blocked: bool = False
+        self.stalled: bool = False
         self.wants_close: bool = False
         self.certificate_name: str | None = None
         self.secure: bool = False
@@ -165,6 +170,10 @@ class Connection(SessionHandle):
             data: not kept beyond the call, except slices of messages and a partial frame at the end.
         """
         self.heard = True
+        if self.stalled:
+            self._tail.append(data)
+            self._tail_size += len(data)
+            return
         if self._tail:
             self._tail.append(data)
             self._tail_size += len(data)
@@ -192,13 +201,16 @@ class Connection(SessionHandle):
         self.cold.lost(self)
 
     def resume(self) -> None:
-        """Go on with bytes kept while a login was being checked."""
+        """Go on with bytes kept while a login was being checked or answers were not read."""
+        self.stalled = False
         if self._tail:
             data = b"".join(self._tail)
             self._tail = []
             self._tail_size = 0
             self._offset = 0
             self._frames(data)
+            if self.confirming:
+                self._emit_confirms()
 
     def _keep(self, data: bytes) -> None:
         self._tail.append(data)
@@ -206,7 +218,7 @@ class Connection(SessionHandle):
 
     def _frames(self, data: bytes) -> None:
         size: i64 = len(data)
-        while self.phase != CLOSED and not self.wants_close:
+        while self.phase != CLOSED and not self.wants_close and not self.stalled:
             if self.phase == AWAIT_LOGIN:
                 break
             try:
@@ -274,7 +286,8 @@ class Connection(SessionHandle):
                 method: i64 = i64(read_i32_be(data, start))
                 self._method = method
                 if method == BASIC_PUBLISH:
-                    channel.begin_publish(data[start + 6 : end])
+                    # Compiled, a slice whose start lies behind its end is an error, not empty.
+                    channel.begin_publish(data[start + 6 : end] if length > 6 else b"")
                 elif not channel.expects_method():
                     raise BrokerError(UNEXPECTED_FRAME, "expected content, got a method frame")
                 elif method == BASIC_ACK and length == 13:
@@ -286,7 +299,9 @@ class Connection(SessionHandle):
                     channel.nack(read_i64_be(data, start + 4), bits & 1 == 1, bits & 2 == 2)
                 else:
                     self.cold.method(self, number, method, data[start:end])
-                    if self.wants_close:
+                    if self.out.pending() > REPLIES_AHEAD:
+                        self.stalled = True
+                    if self.wants_close or self.stalled:
                         return True
             else:
                 self._frame(data, kind, number, start, end)
@@ -302,9 +317,12 @@ class Connection(SessionHandle):
             self._method = method
             self.cold.method(self, number, method, data[start:end])
         elif kind == FRAME_HEARTBEAT:
-            if number != 0 or end != start:
+            if end != start:
                 self._number = 0
-                raise BrokerError(FRAME_ERROR, "a heartbeat frame belongs on channel 0 and carries nothing")
+                raise BrokerError(FRAME_ERROR, "a heartbeat frame carries nothing")
+            if number != 0:
+                self._number = 0
+                raise BrokerError(UNEXPECTED_FRAME, "a heartbeat frame belongs on channel 0")
         elif kind in (FRAME_HEADER, FRAME_BODY):
             channel = self.channels.get(number)
             if self.phase == CLOSING or (channel is not None and channel.closing):

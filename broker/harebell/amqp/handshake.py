@@ -31,7 +31,7 @@ from harebell.amqp.connection import (
 from harebell.amqp.constants import FRAME_MIN, OLD_PROTOCOL_HEADER, PROTOCOL_HEADER
 from harebell.amqp.method_codec import encode
 from harebell.amqp.sasl import parse_response
-from harebell.errors import ACCESS_REFUSED, COMMAND_INVALID, NOT_ALLOWED, BrokerError
+from harebell.errors import ACCESS_REFUSED, CHANNEL_ERROR, COMMAND_INVALID, NOT_ALLOWED, BrokerError
 from harebell.ports import Login, User
 
 CLIENT_PROPERTY_LIMIT: Final = 64
@@ -108,11 +108,13 @@ class Handshake:
         """Take a connection method other than close and close-ok.
 
         Raises:
-            BrokerError: COMMAND_INVALID if it does not belong to this phase, and what the steps raise.
+            BrokerError: CHANNEL_ERROR if it does not belong to this phase, and what the steps raise.
         """
         step = self._steps.get(connection.phase)
         if step is None or step[0] != method:
-            raise BrokerError(COMMAND_INVALID, f"{frame.name} is not expected now")
+            raise BrokerError(
+                CHANNEL_ERROR, f"unexpected method {frame.name} in this state of the connection"
+            )
         step[1](connection, frame)
 
     def _start_ok(self, connection: Connection, frame: Any) -> None:

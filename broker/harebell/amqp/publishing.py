@@ -139,9 +139,9 @@ def _sender_selected(properties: Properties, header: bytes, keys: list[str]) -> 
         return header
     headers = properties.headers()
     for name in ("CC", "BCC"):
-        value = headers.get(name)
-        if value is None:
+        if name not in headers:
             continue
+        value = headers[name]
         if not isinstance(value, list):
             raise BrokerError(PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings")
         keys.extend([key for key in value if isinstance(key, str)])

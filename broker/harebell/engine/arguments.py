@@ -85,11 +85,12 @@ class QueueArgument(NamedTuple):
     check: Check
     compared: bool
     help: str
+    effective: bool = False
 
 
 QUEUE_ARGUMENTS: Final = (
-    QueueArgument("x-queue-type", ALL_TYPES, text, True, "Queue type: classic, quorum or stream."),
-    QueueArgument("x-expires", CLASSIC_AND_QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds of disuse after which the queue is deleted."),
+    QueueArgument("x-queue-type", ALL_TYPES, text, True, "Queue type: classic, quorum or stream.", True),
+    QueueArgument("x-expires", CLASSIC_AND_QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds of disuse after which the queue is deleted.", True),
     QueueArgument("x-message-ttl", CLASSIC_AND_QUORUM, integer(0, TEN_YEARS_MS), True, "Milliseconds a message may wait in the queue."),
     QueueArgument("x-dead-letter-exchange", CLASSIC_AND_QUORUM, short_text, True, "Exchange that gets dead-lettered messages."),
     QueueArgument("x-dead-letter-routing-key", CLASSIC_AND_QUORUM, short_text, True, "Routing key of dead-lettered messages; the original keys if absent."),
@@ -98,7 +99,7 @@ QUEUE_ARGUMENTS: Final = (
     QueueArgument("x-max-length-bytes", ALL_TYPES, integer(0), True, "Bytes of ready messages the queue may hold."),
     QueueArgument("x-overflow", CLASSIC_AND_QUORUM, one_of("drop-head", "reject-publish", "reject-publish-dlx"), True, "What happens when a length limit is hit."),
     QueueArgument("x-max-priority", CLASSIC, integer(0, 255), True, "Highest message priority the queue tells apart."),
-    QueueArgument("x-single-active-consumer", CLASSIC_AND_QUORUM, boolean, True, "Serve one consumer at a time."),
+    QueueArgument("x-single-active-consumer", CLASSIC_AND_QUORUM, boolean, True, "Serve one consumer at a time.", True),
     QueueArgument("x-delivery-limit", QUORUM, integer(-1), True, "Deliveries after which a message is dead-lettered; -1 is unlimited."),
     QueueArgument("x-queue-mode", ALL_TYPES, one_of("default", "lazy"), False, "Accepted for older clients; without effect."),
     QueueArgument("x-queue-version", CLASSIC, integer(1, 2), False, "Accepted for older clients; without effect."),
@@ -125,6 +126,14 @@ CONSUMER_ARGUMENTS: Final = {
     "x-stream-filter": (STREAM, "Filter values a stream's consumer wants."),
     "x-stream-match-unfiltered": (STREAM, "Also deliver messages without a filter value."),
 }
+
+EXCHANGE_ARGUMENTS: Final = (
+    ("alternate-exchange", "all", "Exchange that gets what this one routes nowhere."),
+    ("hash-header", "x-consistent-hash", "Header to hash instead of the routing key."),
+    ("hash-property", "x-consistent-hash", "Property to hash instead of the routing key."),
+    ("x-hash-on", "x-consistent-hash", "Another spelling of `hash-header`."),
+    ("x-recent-history-length", "x-recent-history", "Messages kept for new bindings, default 20."),
+)
 
 SUPPORTED_TYPES: Final = ("classic", "quorum")
 

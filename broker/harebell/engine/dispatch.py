@@ -7,6 +7,10 @@ from harebell.engine.queues.queue import Queue
 BUDGET = 4096
 """Messages one queue may deliver before the others have their turn."""
 
+TURN_BUDGET = 4 * BUDGET
+SMALLEST_BUDGET = 32
+"""Messages all queues together may deliver in one turn, and each of them even if there are very many."""
+
 
 class Dispatcher:
     """The queues that may be able to deliver.
@@ -35,8 +39,9 @@ class Dispatcher:
             self.busy = False
             return
         self._due = []
+        budget = min(BUDGET, max(SMALLEST_BUDGET, TURN_BUDGET // len(due)))
         for queue in due:
             queue.scheduled = False
-            if queue.dispatch(BUDGET):
+            if queue.dispatch(budget):
                 self.schedule(queue)
         self.busy = len(self._due) > 0

@@ -113,6 +113,8 @@ def delete_queue(vhost: Vhost, queue: Queue) -> None:
     queue.drop_all()
     _unbind_all(vhost, queue)
     for consumer in list(queue.consumers()):
+        # A message on its way to the queue may still be pushed: it must find nobody.
+        queue.remove_consumer(consumer)
         consumer.queue_gone()
 
 

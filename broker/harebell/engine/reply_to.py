@@ -1,21 +1,26 @@
-"""Direct reply-to: an addressee that looks like a queue and stores nothing.
+"""Direct reply-to: an addressee that looks like a queue and keeps nothing for long.
 
 A client that consumes ``amq.rabbitmq.reply-to`` gets a private name; replies published to it through the
-default exchange go straight to that consumer, at most once (RabbitMQ's "Direct Reply-to").
+default exchange go straight to that consumer, at most once (RabbitMQ's "Direct Reply-to").  Replies wait
+only while its connection takes no more, and only so many of them.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from mypy_extensions import i64
 
-from harebell.content.message import Message
+from harebell.content.message import OVERHEAD, Message
 from harebell.engine.consumers import Consumer
 from harebell.engine.queues.queue import Queue
 
 PSEUDO_QUEUE: Final = "amq.rabbitmq.reply-to"
 PREFIX: Final = "amq.rabbitmq.reply-to."
+
+WAITING_BYTES: Final = 8 * 1024 * 1024
+"""Memory that replies to one slow reader may take; more are dropped."""
 
 
 def is_reply_to(name: str) -> bool:
@@ -29,10 +34,11 @@ class ReplyQueue(Queue):
     def __init__(self, name: str) -> None:
         super().__init__(0, name, "reply-to", False, 0, False, {})
         self._consumer: Consumer | None = None
+        self._waiting: deque[Message] = deque()
 
     def ready_count(self) -> i64:
-        """Nothing is ever stored."""
-        return 0
+        """Replies that wait for the reader."""
+        return len(self._waiting)
 
     def consumer_count(self) -> i64:
         """The one consumer."""
@@ -47,26 +53,44 @@ class ReplyQueue(Queue):
         self._consumer = consumer
 
     def remove_consumer(self, consumer: Consumer) -> None:
-        """Detach the consumer; later replies are dropped."""
+        """Detach the consumer; replies that wait and later ones are dropped."""
         self._consumer = None
+        self.drop_all()
 
     def unpark(self, consumer: Consumer) -> None:
-        """Nothing waits here."""
+        """The reader may take replies again: hand over those that waited."""
+        consumer.parked = False
+        waiting = self._waiting
+        while waiting and consumer.eligible():
+            message = waiting.popleft()
+            self.ready_bytes -= message.size() + OVERHEAD
+            consumer.deliver(message, 0, False)
+        consumer.parked = len(waiting) > 0
 
     def push(self, message: Message) -> bool:
-        """Deliver at once, or drop the reply if its reader is gone or does not read."""
+        """Deliver at once, or when the reader reads again; drop the reply if it is gone or far behind."""
         consumer = self._consumer
-        if consumer is not None and consumer.eligible():
+        if consumer is None:
+            return True
+        if not self._waiting and consumer.eligible():
             consumer.deliver(message, 0, False)
+            return True
+        size: i64 = message.size() + OVERHEAD
+        if self.ready_bytes + size <= WAITING_BYTES:
+            self.ready_bytes += size
+            self._waiting.append(message)
+            consumer.parked = True
         return True
 
     def can_deliver_now(self) -> bool:
         """Tell whether the reader can take a reply."""
-        return self._consumer is not None and self._consumer.eligible()
+        return self._consumer is not None and not self._waiting and self._consumer.eligible()
 
     def dispatch(self, budget: i64) -> bool:
-        """Nothing waits here."""
+        """Replies wait for the reader, never for a turn."""
         return False
 
     def drop_all(self) -> None:
-        """Nothing is stored."""
+        """Forget the replies that wait."""
+        self._waiting.clear()
+        self.ready_bytes = 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Sequence
 from typing import Final
 
 from harebell import logs
-from harebell.amqp.connection import Connection
+from harebell.amqp.connection import OPEN, Connection
 from harebell.amqp.handshake import Handshake, HandshakeOptions
 from harebell.amqp.methods.table import Methods
 from harebell.auth.backends import UNIX_PEER
@@ -16,6 +17,12 @@ from harebell.engine.broker import Broker
 from harebell.server.supervision import Supervisor
 from harebell.server.transport import ClientTransport, ReadBuffer
 from harebell.server.turn import Turn
+
+PORT_ATTEMPTS: Final = 10
+"""How often a free port is looked for that is free on every address."""
+
+IPV6_OF_EVERY_MACHINE: Final = ("::1", "::")
+NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 SHUTDOWN_TEXT: Final = "broker forced connection closure with reason 'shutdown'"
 
@@ -68,6 +75,7 @@ class Server:
         self.turn = Turn(broker, self.loop)
         self.read_buffer = ReadBuffer()
         self.blocking = False
+        self._stopping = False
         self._log = logs.get_logger("connection")
         self._methods = Methods(Handshake(handshake, self._note), self._note, self._crashed)
         self._listeners: list[asyncio.Server] = []
@@ -78,26 +86,44 @@ class Server:
     async def start(self, listeners: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         """Listen on each address and give those really listened on.
 
-        With port 0 every address gets the port the first one was given.
+        With port 0 every address gets the port the first one was given. Where there is no IPv6, ``::1`` and
+        ``::`` are passed over if another address comes before them.
 
         Raises:
             OSError: an address cannot be listened on; none is then.
         """
-        loop = asyncio.get_running_loop()
+        attempts = PORT_ATTEMPTS if any(port == 0 for _, port in listeners) else 1
+        while True:
+            try:
+                addresses = await self._listen(listeners)
+                break
+            except OSError as error:
+                for listener in self._listeners:
+                    listener.close()
+                self._listeners.clear()
+                attempts -= 1
+                # The port that is free on the first address may be taken on another.
+                if attempts == 0 or error.errno != errno.EADDRINUSE:
+                    raise
+        self._supervisor.start()
+        return addresses
+
+    async def _listen(self, listeners: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         addresses: list[tuple[str, int]] = []
-        try:
-            for host, port in listeners:
-                wanted = addresses[0][1] if port == 0 and addresses else port
-                listener = await loop.create_server(
+        for host, port in listeners:
+            wanted = addresses[0][1] if port == 0 and addresses else port
+            try:
+                listener = await self.loop.create_server(
                     lambda: ClientTransport(self), host, wanted, backlog=self.options.backlog
                 )
-                self._listeners.append(listener)
-                addresses.append((host, listener.sockets[0].getsockname()[1]))
-        except OSError:
-            for listener in self._listeners:
-                listener.close()
-            raise
-        self._supervisor.start()
+            except OSError as error:
+                # Many containers have no IPv6, and the default addresses must work there as well.
+                if addresses and host in IPV6_OF_EVERY_MACHINE and error.errno in NO_SUCH_ADDRESS:
+                    self._log.info(f"not listening on [{host}]:{wanted}: there is no IPv6 here")
+                    continue
+                raise
+            self._listeners.append(listener)
+            addresses.append((host, listener.sockets[0].getsockname()[1]))
         return addresses
 
     def accepted(self, client: ClientTransport, transport: asyncio.Transport) -> Connection:
@@ -110,6 +136,8 @@ class Server:
         self.clients[client] = None
         self._empty.clear()
         self._log.info(f"accepting AMQP connection {name}", conn=f"c{connection.id}")
+        if self._stopping:
+            transport.abort()
         return connection
 
     def lost(self, client: ClientTransport, connection: Connection) -> None:
@@ -119,12 +147,12 @@ class Server:
             self._empty.set()
         log = self._log.bind(conn=f"c{connection.id}")
         if connection.vhost is None or connection.user is None:
-            log.info(f"closing AMQP connection {connection.peer} before it was open")
+            log.debug(f"closing AMQP connection {connection.peer} before it was open")
             return
         seconds = (self.broker.clock.now - connection.opened_at) / 1000
         unexpected = (
             ""
-            if connection.wants_close or connection.phase > 6
+            if connection.wants_close or connection.phase > OPEN
             else ": client unexpectedly closed TCP connection"
         )
         log.info(
@@ -159,6 +187,7 @@ class Server:
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 320, wait for the answers, cut what is left."""
+        self._stopping = True
         for listener in self._listeners:
             listener.close()
         self._supervisor.stop()

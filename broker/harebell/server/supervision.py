@@ -26,6 +26,9 @@ MEMORY_EVERY: Final = 2
 TIMEOUTS_EVERY: Final = 20
 """Ticks between looks at connections, memory, and unacknowledged deliveries."""
 
+WATCH_MS: Final = int(CONNECTIONS_EVERY * TICK_SECONDS * 1000)
+"""Milliseconds between looks at a connection."""
+
 CLOSE_TIMEOUT_MS: Final = 3000
 """How long a client has to answer ``connection.close``, or to hang up after close-ok."""
 
@@ -100,7 +103,8 @@ class Supervisor:
             connection.last_heard = now
         if connection.said:
             connection.said = False
-            connection.last_said = now
+            # Perhaps right after the last look: a heartbeat too many does no harm, one too late may.
+            connection.last_said = now - WATCH_MS
         if phase in (CLOSING, CLOSED):
             if now - connection.closing_since >= CLOSE_TIMEOUT_MS:
                 client.abort()

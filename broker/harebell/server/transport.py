@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harebell.server.listener import Server
 
 YIELD: Final = "yield"
+REPLIES: Final = "replies"
 REPLY_HIGH: Final = 8 * 1024 * 1024
 """Bytes of unread replies after which nothing more is read from that client."""
 
@@ -88,6 +89,8 @@ class ClientTransport(asyncio.BufferedProtocol):
         dispatcher.contended = False
         connection.receive_data(bytes(self._buffer.large[:nbytes]))
         self._contended = dispatcher.contended
+        if connection.stalled:
+            self.pause_reading(REPLIES)
         self._turn.run()
         if connection.wants_close:
             self.close()
@@ -115,9 +118,8 @@ class ClientTransport(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The client caught up."""
         self.out.writable = True
-        self.resume_reading("replies")
-        if self.out.reopen():
-            self._turn.reopened(self)
+        self.out.reopen()
+        self._turn.reopened(self)
 
     def write_out(self) -> None:
         """Write the outbox; called once a turn."""
@@ -131,17 +133,25 @@ class ClientTransport(asyncio.BufferedProtocol):
             transport.write(chunks[0])
         else:
             transport.writelines(chunks)
-        if self.out.full and self.out.writable and self.out.reopen():
+        connection = self.connection
+        stalled = connection is not None and connection.stalled
+        if self.out.writable and ((self.out.full and self.out.reopen()) or stalled):
             self._turn.reopened(self)
         if not self.out.writable and transport.get_write_buffer_size() > REPLY_HIGH:
-            self.pause_reading("replies")
-        if self.connection is not None and self.connection.wants_close:
+            self.pause_reading(REPLIES)
+        if connection is not None and connection.wants_close:
             self.close()
 
-    def resume_deliveries(self) -> None:
-        """Let the connection's consumers take part again."""
-        if self.connection is not None and self.out.open:
-            self.connection.writable_again()
+    def go_on(self) -> None:
+        """The client reads again: handle the requests that waited and let its consumers take part."""
+        connection = self.connection
+        if connection is None or not self.out.open:
+            return
+        if connection.stalled:
+            connection.resume()
+        if not connection.stalled:
+            self.resume_reading(REPLIES)
+        connection.writable_again()
 
     def pause_reading(self, why: str) -> None:
         """Stop reading for a reason; reading goes on when no reason is left."""

@@ -75,5 +75,5 @@ class Turn:
         if self._reopened:
             reopened, self._reopened = self._reopened, []
             for transport in reopened:
-                transport.resume_deliveries()
+                transport.go_on()
         self.run()

@@ -1,4 +1,4 @@
-"""The pytest plugin: a real broker for tests, started once a run, with a virtual host of its own for each test.
+"""The pytest plugin: a real broker for tests, started once a run, with a fresh virtual host for each test.
 
 ::
 

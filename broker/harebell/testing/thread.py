@@ -44,7 +44,6 @@ class BrokerThread:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
-        self._failure: BaseException | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -57,14 +56,14 @@ class BrokerThread:
         with self._lock:
             if self._thread is not None:
                 raise RuntimeError("this broker is already started")
-            self._failure = None
             ready = threading.Event()
-            thread = threading.Thread(target=self._run, args=(ready,), name="harebell", daemon=True)
+            failures: list[BaseException] = []
+            thread = threading.Thread(target=self._run, args=(ready, failures), name="harebell", daemon=True)
             thread.start()
             ready.wait()
-            if self._failure is not None:
+            if failures:
                 thread.join()
-                raise self._failure
+                raise failures[0]
             self._thread = thread
 
     def stop(self) -> None:
@@ -171,11 +170,11 @@ class BrokerThread:
 
         self.call(delete())
 
-    def _run(self, ready: threading.Event) -> None:
+    def _run(self, ready: threading.Event, failures: list[BaseException]) -> None:
         try:
             asyncio.run(self._serve(ready))
         except BaseException as error:
-            self._failure = error
+            failures.append(error)
         finally:
             ready.set()
 

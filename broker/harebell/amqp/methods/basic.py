@@ -11,6 +11,7 @@ from harebell.amqp.channel import Channel
 from harebell.amqp.closing import delete_if_abandoned
 from harebell.amqp.connection import Connection
 from harebell.amqp.delivery import ChannelConsumer, write_get_ok
+from harebell.amqp.outbox import Outbox, OutboxSet
 from harebell.amqp.method_codec import encode
 from harebell.amqp.methods.caller import caller_of
 from harebell.amqp.methods.queue import named, not_reply_to
@@ -107,7 +108,8 @@ def _exclusivity(connection: Connection, queue: Queue, exclusive: bool) -> None:
     vhost = connection.vhost
     assert vhost is not None
     others = queue.consumers()
-    if any(other.exclusive for other in others) or (exclusive and others):
+    # An exclusive consumer is alone, so the first tells for all; a queue may have thousands.
+    if others and (exclusive or others[0].exclusive):
         raise BrokerError(ACCESS_REFUSED, f"queue '{queue.name}' in vhost '{vhost.name}' in exclusive use")
     if exclusive and queue.arguments.get("x-single-active-consumer") is True:
         raise BrokerError(
@@ -156,7 +158,13 @@ def get(connection: Connection, channel: Channel, frame: Any) -> None:
     if not frame.no_ack:
         channel.window.append(entry)
     remaining: i64 = min(queue.ready_count(), 0x7FFFFFFF)
-    write_get_ok(channel.out, channel.wire, entry, remaining)
+    if not channel.held:
+        write_get_ok(channel.out, channel.wire, entry, remaining)
+        return
+    answer = Outbox(OutboxSet())
+    answer.body_max = channel.out.body_max
+    write_get_ok(answer, channel.wire, entry, remaining)
+    channel.hold(answer, 0)
 
 
 def recover(connection: Connection, channel: Channel, frame: Any) -> None:

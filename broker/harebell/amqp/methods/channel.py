@@ -35,9 +35,8 @@ def open_channel(connection: Connection, number: int, opened: Channel | None) ->
 
 def flow(connection: Connection, channel: Channel, frame: Any) -> None:
     """Pause or resume deliveries to the channel's consumers, as the client asks."""
-    channel.credit.flowing = bool(frame.active)
-    if frame.active:
-        channel.unpark_all()
+    channel.flow_active = bool(frame.active)
+    channel.update_flow()
     channel.reply(encode(commands.Channel.FlowOk, active=frame.active), 0)
 
 
@@ -48,5 +47,5 @@ def flow_ok(connection: Connection, channel: Channel, frame: Any) -> None:
 def close(connection: Connection, channel: Channel, frame: Any) -> None:
     """The client closes the channel: consumers go, unanswered deliveries return to their queues."""
     release_channel(connection, channel)
-    channel.reply(encode(commands.Channel.CloseOk), 0)
     connection.forget_channel(channel.number)
+    channel.reply(encode(commands.Channel.CloseOk), 0)

@@ -98,7 +98,7 @@ class Methods(ColdMethods):
         elif connection.phase == CLOSING:
             return
         elif connection.phase != OPEN:
-            raise BrokerError(COMMAND_INVALID, "the connection is not open yet")
+            raise BrokerError(CHANNEL_ERROR, "the connection is not open yet")
         elif number == 0:
             raise BrokerError(CHANNEL_ERROR, "a channel method on channel 0")
         else:
@@ -115,6 +115,9 @@ class Methods(ColdMethods):
 
     def _channel_method(self, connection: Connection, number: int, method: int, payload: bytes) -> None:
         opened = connection.channels.get(number)
+        if opened is not None and opened.closing:
+            self._while_closing(connection, opened, method)
+            return
         if method == commands.Channel.Open.index:
             decode(method, payload)
             channel.open_channel(connection, number, opened)
@@ -122,9 +125,6 @@ class Methods(ColdMethods):
         if opened is None:
             if method != CHANNEL_CLOSE_OK:
                 raise BrokerError(CHANNEL_ERROR, f"channel {number} is not open")
-            return
-        if opened.closing:
-            self._while_closing(connection, opened, method)
             return
         if not opened.expects_method():
             raise BrokerError(UNEXPECTED_FRAME, "expected content, got a method frame")

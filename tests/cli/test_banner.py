@@ -1,0 +1,46 @@
+"""The banner: a URL to copy, and the truth about where data goes."""
+
+from pathlib import Path
+
+from harebell.cli.banner import banner
+from harebell.settings import Auth, Settings, Storage
+
+
+def show(
+    settings: Settings, addresses: list[tuple[str, int]], data: Path | None = None, colour: bool = False
+) -> str:
+    return banner(settings, addresses, data, hot_path="compiled", loop="uvloop", colour=colour)
+
+
+def test_it_has_six_lines_and_a_url_to_copy() -> None:
+    text = show(Settings(), [("127.0.0.1", 5672), ("::1", 5672)])
+    assert len(text.splitlines()) == 6
+    assert "amqp://guest:guest@127.0.0.1:5672/  amqp://guest:guest@[::1]:5672/" in text
+    assert "compiled, on uvloop" in text
+    assert "RabbitMQ 3.13.7" in text
+
+
+def test_any_address_is_shown_as_this_machine() -> None:
+    assert "amqp://guest:guest@127.0.0.1:5672/" in show(Settings(), [("0.0.0.0", 5672)])
+
+
+def test_a_password_that_is_not_the_known_one_is_not_shown() -> None:
+    auth = Auth.model_validate({"default_user": "ad min", "default_pass": "hunter2"})
+    text = show(Settings(auth=auth), [("127.0.0.1", 5672)])
+    assert "amqp://ad%20min@127.0.0.1:5672/" in text
+    assert "hunter2" not in text
+
+
+def test_it_says_when_a_data_folder_is_not_used() -> None:
+    assert "in memory (this version" in show(Settings(storage=Storage(data_dir=Path("/data"))), [])
+    assert "  Data     /data" in show(Settings(storage=Storage(data_dir=Path("/data"))), [], Path("/data"))
+    assert "(this version" not in show(Settings(storage=Storage(in_memory=True)), [])
+
+
+def test_colours_change_no_word() -> None:
+    plain = show(Settings(), [("127.0.0.1", 5672)])
+    coloured = show(Settings(), [("127.0.0.1", 5672)], colour=True)
+    assert "\x1b[" in coloured
+    for code in ("\x1b[0m", "\x1b[1m", "\x1b[2m"):
+        coloured = coloured.replace(code, "")
+    assert coloured == plain

@@ -1,0 +1,78 @@
+"""A journal under the test's thumb: what was written is a list, and it becomes durable when the test says."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from harebell.content.message import Message
+from harebell.ports import Journal
+
+Record = tuple[object, ...]
+
+
+class DelayedJournal(Journal):
+    """Gives every record an lsn and makes none durable by itself.
+
+    Attributes:
+        records: what was appended, in order; record ``n`` has lsn ``n + 1``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[Record] = []
+        self._open: list[object] | None = None
+        self.in_transaction = False
+
+    @property
+    def written(self) -> int:
+        """The highest lsn handed out."""
+        return len(self.records)
+
+    def kinds(self) -> list[object]:
+        """The kinds of the records, in order."""
+        return [record[0] for record in self.records]
+
+    def _append(self, *record: object) -> int:
+        self.records.append(record)
+        return len(self.records)
+
+    def begin_message(self, message: Message) -> None:
+        """Open a message's record."""
+        assert self._open is None, "a message record inside another"
+        assert message.persistent, "a transient message in the journal"
+        self._open = ["message", bytes(message.body)]
+
+    def enqueue(self, queue_id: i64, position: i64) -> None:
+        """Note a queue and position in the open record."""
+        assert self._open is not None, "an enqueue outside a message record"
+        self._open.append((int(queue_id), int(position)))
+
+    def end_message(self) -> i64:
+        """Append the open record."""
+        record, self._open = self._open, None
+        assert record is not None, "the end of a message record that was not begun"
+        return self._append(*record)
+
+    def settle(self, queue_id: i64, position: i64) -> i64:
+        """Append a settle."""
+        return self._append("settle", int(queue_id), int(position))
+
+    def requeue(self, queue_id: i64, position: i64) -> i64:
+        """Append a requeue."""
+        return self._append("requeue", int(queue_id), int(position))
+
+    def command(self, command: object) -> i64:
+        """Append a command."""
+        return self._append("command", command)
+
+    def begin_transaction(self) -> None:
+        """Append the start of a transaction."""
+        assert not self.in_transaction, "a transaction inside another"
+        self.in_transaction = True
+        self._append("begin")
+
+    def end_transaction(self) -> i64:
+        """Append the end of a transaction."""
+        assert self.in_transaction, "the end of a transaction that was not begun"
+        self.in_transaction = False
+        return self._append("end")

@@ -1,0 +1,285 @@
+"""The embedded broker: what a program sees of it, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import aio_pika
+import pytest
+
+from harebell import Broker
+from harebell.embedded import QueuedMessage
+from harebell.errors import NOT_FOUND, PRECONDITION_FAILED, BrokerError
+from harebell.settings import Settings
+from harebell.settings.tree import Amqp, Auth
+from tests.server.process import environment
+
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+
+
+async def test_a_client_publishes_and_consumes_through_its_url() -> None:
+    async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("jobs")
+        await channel.default_exchange.publish(aio_pika.Message(b"work"), "jobs")
+        message = await queue.get(timeout=5)
+        assert message.body == b"work"
+        assert (broker.queue("jobs").ready, broker.queue("jobs").unacked) == (0, 1)
+        await message.ack()
+        await broker.wait_for("jobs", unacked=0)
+
+
+async def test_every_form_of_its_urls_names_the_virtual_host() -> None:
+    async with Broker(settings=Settings(auth=Auth.model_validate({"default_pass": "p@ss/word"}))) as broker:
+        assert broker.url == f"amqp://guest:p%40ss%2Fword@127.0.0.1:{broker.port}/%2F"
+        broker.create_vhost("a/b")
+        async with await aio_pika.connect(broker.get_connection_url("a/b")) as connection:
+            await (await connection.channel()).declare_queue("here")
+        assert broker.queue("here", "a/b").name == "here"
+
+
+async def test_two_brokers_in_one_loop_share_nothing() -> None:
+    async with Broker() as one, Broker() as other:
+        assert one.port != other.port
+        async with await aio_pika.connect(one.url) as connection:
+            await (await connection.channel()).declare_queue("jobs")
+        assert one.queue("jobs").ready == 0
+        with pytest.raises(BrokerError) as raised:
+            other.queue("jobs")
+        assert raised.value.row is NOT_FOUND
+
+
+async def test_without_a_port_it_is_reached_through_memory_only() -> None:
+    async with Broker(port=None) as broker:
+        with pytest.raises(RuntimeError, match="no port"):
+            broker.port  # noqa: B018
+        with pytest.raises(RuntimeError, match="no port"):
+            broker.url  # noqa: B018
+        reader, writer = await broker.connect_memory()
+        writer.write(PROTOCOL_HEADER)
+        greeting = await reader.readexactly(7)
+        assert greeting[:3] == b"\x01\x00\x00", "the answer to the protocol header is a method on channel 0"
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_the_default_user_may_log_in_through_memory() -> None:
+    start_ok = (
+        b"\x00\x0a\x00\x0b" + bytes(4) + b"\x05PLAIN" + b"\x00\x00\x00\x0c\x00guest\x00guest" + b"\x05en_US"
+    )
+    async with Broker(port=None) as broker:
+        reader, writer = await broker.connect_memory()
+        writer.write(
+            PROTOCOL_HEADER + b"\x01\x00\x00" + len(start_ok).to_bytes(4, "big") + start_ok + b"\xce"
+        )
+        tune = b"\x00\x0a\x00\x1e"
+        received = b""
+        while tune not in received:
+            piece = await asyncio.wait_for(reader.read(1000), 5)
+            assert piece, f"the login was refused; the broker sent {received!r} and closed"
+            received += piece
+        writer.close()
+
+
+async def test_publish_tells_whether_a_queue_took_the_message() -> None:
+    async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+        channel = await connection.channel()
+        await (await channel.declare_queue("jobs")).bind("amq.topic", "job.*")
+        assert await broker.publish("", "jobs", b"one")
+        assert await broker.publish("amq.topic", "job.two", "zwei")
+        assert not await broker.publish("amq.topic", "nothing", b"lost")
+        assert [found.body for found in broker.peek("jobs", 5)] == [b"one", b"zwei"]
+
+
+async def test_publish_raises_what_a_client_would_be_told() -> None:
+    small = Settings(amqp=Amqp(max_message_size=10))
+    async with Broker(settings=small) as broker:
+        with pytest.raises(BrokerError) as raised:
+            await broker.publish("nowhere", "", b"x")
+        assert raised.value.row is NOT_FOUND
+        with pytest.raises(BrokerError, match="larger than configured max size 10") as raised:
+            await broker.publish("", "", b"x" * 11)
+        assert raised.value.row is PRECONDITION_FAILED
+        assert not await broker.publish("", "", b"x"), "an error must not spoil the next message"
+
+
+async def test_peek_shows_messages_and_leaves_them_as_they_are() -> None:
+    async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("jobs")
+        for number in range(3):
+            await broker.publish(
+                "", "jobs", f"{number}", {"n": number}, content_type="text/plain", delivery_mode=2
+            )
+        first = await queue.get(timeout=5)
+        await first.reject(requeue=True)
+        await broker.wait_for("jobs", ready=3, unacked=0)
+        expected = [
+            QueuedMessage(
+                f"{n}".encode(),
+                {"content_type": "text/plain", "delivery_mode": 2},
+                {"n": n},
+                "",
+                "jobs",
+                n == 0,
+            )
+            for n in range(2)
+        ]
+        assert broker.peek("jobs", 2) == expected
+        assert broker.peek("jobs", 2) == expected
+        assert broker.peek("jobs", 0) == []
+        bodies = [(await queue.get(timeout=5, no_ack=True)).body for _ in range(3)]
+        assert bodies == [b"0", b"1", b"2"]
+
+
+async def test_wait_for_returns_as_soon_as_the_queue_is_as_wanted() -> None:
+    async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+        channel = await connection.channel()
+        waiting = asyncio.create_task(broker.wait_for("jobs", ready=2, consumers=0))
+        await channel.declare_queue("jobs")
+        await broker.publish("", "jobs", b"1")
+        assert not waiting.done()
+        await broker.publish("", "jobs", b"2")
+        await asyncio.wait_for(waiting, 5)
+
+
+async def test_wait_for_says_how_the_queue_is_when_time_is_up() -> None:
+    async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+        with pytest.raises(TimeoutError, match="no queue 'jobs' in vhost '/'"):
+            await broker.wait_for("jobs", timeout=0.05)
+        await (await connection.channel()).declare_queue("jobs")
+        await broker.publish("", "jobs", b"1")
+        with pytest.raises(TimeoutError, match=r"ready=5 in 0\.05 s.*ready=1 unacked=0 consumers=0"):
+            await broker.wait_for("jobs", ready=5, timeout=0.05)
+
+
+async def test_deleting_a_virtual_host_closes_its_connections_only() -> None:
+    async with Broker() as broker:
+        broker.create_vhost("mine")
+        async with (
+            await aio_pika.connect(broker.url) as stays,
+            await aio_pika.connect(broker.get_connection_url("mine")) as goes,
+        ):
+            await (await goes.channel()).declare_queue("jobs")
+            closed = asyncio.Event()
+            goes.close_callbacks.add(lambda *_: closed.set())
+            broker.delete_vhost("mine")
+            await asyncio.wait_for(closed.wait(), 5)
+            await (await stays.channel()).declare_queue("still-here")
+        with pytest.raises(BrokerError, match="vhost mine not found"):
+            broker.queue("jobs", "mine")
+
+
+async def test_it_starts_again_empty() -> None:
+    broker = Broker()
+    await broker.start()
+    with pytest.raises(RuntimeError, match="already started"):
+        await broker.start()
+    broker.create_vhost("mine")
+    await broker.stop()
+    await broker.stop()
+    with pytest.raises(RuntimeError, match="not started"):
+        broker.url  # noqa: B018
+    async with broker:
+        with pytest.raises(BrokerError, match="vhost mine not found"):
+            broker.queue("jobs", "mine")
+
+
+async def test_stopping_does_not_wait_long_for_a_client_that_does_not_answer() -> None:
+    async with Broker() as broker:
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+        writer.write(PROTOCOL_HEADER)
+        await reader.readexactly(7)
+        started = time.monotonic()
+    assert time.monotonic() - started < 3
+    writer.close()
+
+
+async def test_a_taken_port_is_an_oserror_and_leaves_nothing_behind() -> None:
+    async with Broker() as broker:
+        second = Broker(port=broker.port)
+        with pytest.raises(OSError):
+            await second.start()
+        assert not second._node
+
+
+async def test_it_is_ready_in_a_tenth_of_a_second() -> None:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        async with Broker():
+            times.append(time.perf_counter() - started)
+    assert min(times) < 0.1
+
+
+async def test_two_hundred_starts_and_stops_leave_nothing_behind() -> None:
+    async def cycle() -> None:
+        async with Broker() as broker:
+            reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+            writer.write(PROTOCOL_HEADER)
+            await reader.readexactly(7)
+            writer.close()
+
+    def objects() -> Counter[str]:
+        gc.collect()
+        return Counter(f"{type(found).__module__}.{type(found).__qualname__}" for found in gc.get_objects())
+
+    for _ in range(5):
+        await cycle()
+    descriptors, tasks, threads = _descriptors(), len(asyncio.all_tasks()), threading.active_count()
+    before = objects()
+    for _ in range(200):
+        await cycle()
+    await asyncio.sleep(0)
+    after = objects()
+    grown = {name: after[name] - before[name] for name in after if after[name] - before[name] >= 100}
+    assert not grown, f"objects that stayed: {grown}"
+    assert _descriptors() <= descriptors
+    assert len(asyncio.all_tasks()) == tasks
+    assert threading.active_count() == threads
+
+
+async def test_it_changes_nothing_of_the_program_around_it() -> None:
+    def state() -> tuple[object, ...]:
+        handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+        root, ours = logging.getLogger(), logging.getLogger("harebell")
+        logs = (root.level, root.handlers[:], ours.level, ours.handlers[:], logging.raiseExceptions)
+        return gc.get_threshold(), gc.isenabled(), gc.get_freeze_count(), handlers, logs
+
+    before = state()
+    async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+        await (await connection.channel()).declare_queue("jobs")
+        assert state() == before
+    assert state() == before
+
+
+def test_importing_harebell_imports_hardly_anything() -> None:
+    code = "import sys; before = set(sys.modules); import harebell; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout
+    for heavy in ("asyncio", "pydantic", "pamqp", "structlog", "harebell.engine"):
+        assert f"'{heavy}'" not in loaded, f"import harebell loads {heavy}"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    import harebell
+
+    with pytest.raises(AttributeError, match="no attribute 'Brokre'"):
+        harebell.Brokre  # noqa: B018
+
+
+def _descriptors() -> int:
+    folder = Path("/proc/self/fd")
+    return len(os.listdir(folder)) if folder.exists() else 0
