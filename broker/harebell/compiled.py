@@ -14,6 +14,8 @@ from pathlib import Path
 HOT_MODULES = (
     "ports",
     "storage.null",
+    "storage.segments",
+    "storage.journal",
     "content.message",
     "content.table",
     "content.properties",

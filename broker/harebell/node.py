@@ -17,12 +17,16 @@ from harebell import __version__, logs
 from harebell.amqp.handshake import HandshakeOptions
 from harebell.auth.backends import default_directory
 from harebell.content.table import Table
-from harebell.engine.broker import DEFAULT_VHOST, Broker, Limits
-from harebell.engine.commands import CreateVhost
+from harebell.engine.alarms import DISK
+from harebell.engine.broker import Broker, Limits
+from harebell.engine.commands import decode, encode
+from harebell.engine.metadata import snapshot
 from harebell.server.listener import Server, ServerOptions
 from harebell.server.memory import available_bytes
-from harebell.settings import Settings
+from harebell.settings import Settings, find_data_dir
 from harebell.storage.null import NullJournal
+from harebell.storage.recovery import Recovered
+from harebell.storage.store import Events, Store
 
 Banner = Callable[[Sequence[tuple[str, int]], Path | None], None]
 
@@ -38,6 +42,9 @@ CAPABILITIES: Final = (
     "direct_reply_to",
 )
 TOKEN_BYTES: Final = 16
+UPKEEP_SECONDS: Final = 0.5
+"""Between two looks at which segments of the journal can go."""
+
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Fewer collections than the default: what messages are made of holds no cycles."""
 
@@ -47,17 +54,26 @@ class Node:
 
     Args:
         settings: frozen; nothing else configures the node.
+        data_dir: where durable state lives; None keeps everything in memory.
 
     Attributes:
         addresses: hosts and ports listened on, once started.
         server: what listens, while started.
+        failed: set when the disk cannot be trusted any more and the node must stop at once.
+
+    Raises:
+        DataDirError: the data directory cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, data_dir: Path | None = None) -> None:
         self.settings = settings
-        self.broker = build_broker(settings)
+        self._log = logs.get_logger("node")
+        self._store = None if data_dir is None else Store(data_dir, settings.storage.strict, self._log.info)
+        self.broker = build_broker(settings, self._store)
         self.addresses: list[tuple[str, int]] = []
         self.server: Server | None = None
+        self.failed = asyncio.Event()
+        self._upkeep: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Start serving.
@@ -66,7 +82,13 @@ class Node:
             OSError: an address cannot be listened on.
         """
         server = Server(self.broker, handshake_options(self.settings), server_options(self.settings))
-        self.addresses = await server.start(self.settings.server.listeners())
+        if self._store is not None:
+            self._begin(self._store, server)
+        try:
+            self.addresses = await server.start(self.settings.server.listeners())
+        except OSError:
+            self._close_store()
+            raise
         self.server = server
         log = logs.get_logger("node")
         for host, port in self.addresses:
@@ -74,14 +96,50 @@ class Node:
             log.info(f"started TCP listener on {shown}")
 
     async def stop(self) -> None:
-        """Close every connection and stop; safe to call twice."""
+        """Close every connection, write what is left, and stop; safe to call twice."""
         server, self.server = self.server, None
         if server is not None:
             await server.stop()
+        self._close_store()
+
+    def _begin(self, store: Store, server: Server) -> None:
+        """Start writing to the journal; what recovery and the default objects appended goes first."""
+        loop = asyncio.get_running_loop()
+
+        def full(is_full: bool) -> None:
+            self._log.warning("the disk is full" if is_full else "the disk has space again")
+            self.broker.alarms.update(DISK, is_full)
+            server.set_blocking(self.broker.alarms.active)
+
+        def failed(error: OSError) -> None:
+            self._log.critical(
+                f"the journal cannot be written ({error}): stopping at once, so that nothing is confirmed "
+                "that may be lost; what was confirmed is on disk"
+            )
+            self.failed.set()
+
+        store.begin(loop.call_soon_threadsafe, Events(server.turn.journal_advanced, full, failed))
+        self._upkeep = loop.call_later(UPKEEP_SECONDS, self._keep_up, store, loop)
+
+    def _keep_up(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        store.maintain(self.broker.alive, self._snapshot)
+        delay = UPKEEP_SECONDS if store.idle else 0.001
+        self._upkeep = loop.call_later(delay, self._keep_up, store, loop)
+
+    def _snapshot(self) -> list[bytes]:
+        return [encode(command) for command in snapshot(self.broker)]
+
+    def _close_store(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            self._upkeep = None
+        store, self._store = self._store, None
+        if store is not None:
+            store.close(clean=not self.failed.is_set())
 
 
-def build_broker(settings: Settings) -> Broker:
-    """Make the engine the settings describe, with the default user and virtual host."""
+def build_broker(settings: Settings, store: Store | None) -> Broker:
+    """Make the engine the settings describe: what the store recovered, or a default virtual host."""
     auth = settings.auth
     access = default_directory(
         auth.default_user,
@@ -94,10 +152,29 @@ def build_broker(settings: Settings) -> Broker:
         consumer_timeout=settings.queue.consumer_timeout,
         default_queue_type=settings.queue.default_queue_type,
     )
-    broker = Broker(access, NullJournal(), limits, new_token, server_properties(settings))
-    if auth.default_vhost != DEFAULT_VHOST:
-        broker.commit(CreateVhost(auth.default_vhost), durable=True)
+    journal = NullJournal() if store is None else store.journal
+    broker = Broker(access, journal, limits, new_token, server_properties(settings))
+    if store is not None:
+        restore(broker, store)
+    broker.ensure_vhost(auth.default_vhost)
     return broker
+
+
+def restore(broker: Broker, store: Store) -> None:
+    """Bring back what the journal holds, and say what was damaged."""
+    log = logs.get_logger("node")
+    recovered = store.recovered
+    for text in [*map(str, recovered.damage), *recovered.missing]:
+        log.error(f"journal: {text}")
+    for command in store.commands:
+        broker.replay(decode(command))
+    count = broker.restore(recovered.queues, recovered.highest, recovered.clean)
+    queues = [queue.id for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
+    store.count_live(queues)
+    if queues or count:
+        state = "" if recovered.clean else " after an unclean stop"
+        log.info(f"recovered {len(queues)} queues and {count} messages{state}")
+    store.recovered = Recovered()
 
 
 def handshake_options(settings: Settings) -> HandshakeOptions:
@@ -159,12 +236,14 @@ async def run(
         banner: called with the addresses and the data folder when the node is ready.
 
     Returns:
-        The exit code: 0.
+        The exit code: 0, or 1 if the disk failed.
 
     Raises:
         OSError: an address cannot be listened on, or the ports file cannot be written.
     """
-    node = Node(settings)
+    storage = settings.storage
+    data_dir = None if storage.in_memory else find_data_dir(storage.data_dir, os.environ)
+    node = Node(settings, data_dir)
     log = logs.get_logger("node")
     await node.start()
     try:
@@ -174,14 +253,25 @@ async def run(
         if ports_file is not None:
             _write_ports(ports_file, node.addresses)
         if banner is not None:
-            banner(node.addresses, None)
+            banner(node.addresses, data_dir)
         log.info("Server startup complete; 0 plugins started.")
-        await (shutdown_trigger or asyncio.Event()).wait()
-        log.info("shutting down")
+        await _first(shutdown_trigger or asyncio.Event(), node.failed)
+        if not node.failed.is_set():
+            log.info("shutting down")
     finally:
         await node.stop()
         log.info("stopped")
-    return 0
+    return 1 if node.failed.is_set() else 0
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until any of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _write_ports(path: Path, addresses: Sequence[tuple[str, int]]) -> None:

@@ -41,16 +41,20 @@ class Journal(ABC):
         """Close the open record and return its lsn."""
 
     @abstractmethod
-    def settle(self, queue_id: i64, position: i64) -> i64:
-        """Record that a queue no longer holds the message at a position."""
+    def settle(self, queue_id: i64, position: i64, message: Message) -> None:
+        """Record that a queue no longer holds the message at a position; nobody waits for this."""
 
     @abstractmethod
-    def requeue(self, queue_id: i64, position: i64) -> i64:
+    def forget(self, queue_id: i64, position: i64, message: Message) -> None:
+        """A deleted queue no longer holds the message: its delete command said so already."""
+
+    @abstractmethod
+    def requeue(self, queue_id: i64, position: i64) -> None:
         """Record that a message went back to the queue, to be flagged redelivered from now on."""
 
     @abstractmethod
-    def command(self, command: object) -> i64:
-        """Record a change of durable metadata (see ``engine/commands.py``)."""
+    def command(self, command: bytes) -> i64:
+        """Record a change of durable metadata, encoded (see ``engine/commands.py``)."""
 
     @abstractmethod
     def begin_transaction(self) -> None:
@@ -59,6 +63,14 @@ class Journal(ABC):
     @abstractmethod
     def end_transaction(self) -> i64:
         """Close the record set opened by ``begin_transaction`` and return its lsn."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """A turn is over: begin to make durable what was appended, unless that is under way already."""
+
+    @abstractmethod
+    def backlog(self) -> i64:
+        """Give the octets appended that are not on their way to the disk yet."""
 
 
 class Clock:
@@ -146,6 +158,10 @@ class SessionHandle(ABC):
     @abstractmethod
     def close_session(self, text: str) -> None:
         """Close the connection with 320 CONNECTION_FORCED and this text."""
+
+    @abstractmethod
+    def unacked_positions(self) -> list[tuple[int, int]]:
+        """List queue id and position of every delivery that awaits an answer."""
 
     @abstractmethod
     def block(self, reason: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mypy_extensions import i64
 
 from harebell.content.message import Message
+from harebell.engine.commands import decode
 from harebell.ports import Journal
 
 Record = tuple[object, ...]
@@ -14,12 +15,14 @@ class DelayedJournal(Journal):
     """Gives every record an lsn and makes none durable by itself.
 
     Attributes:
+        forgotten: queue id and position of what deleted queues let go of.
         records: what was appended, in order; record ``n`` has lsn ``n + 1``.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.records: list[Record] = []
+        self.forgotten: list[tuple[int, int]] = []
         self._open: list[object] | None = None
         self.in_transaction = False
 
@@ -53,17 +56,28 @@ class DelayedJournal(Journal):
         assert record is not None, "the end of a message record that was not begun"
         return self._append(*record)
 
-    def settle(self, queue_id: i64, position: i64) -> i64:
+    def settle(self, queue_id: i64, position: i64, message: Message) -> None:
         """Append a settle."""
-        return self._append("settle", int(queue_id), int(position))
+        self._append("settle", int(queue_id), int(position))
 
-    def requeue(self, queue_id: i64, position: i64) -> i64:
+    def forget(self, queue_id: i64, position: i64, message: Message) -> None:
+        """Note what a deleted queue let go of; that is no record."""
+        self.forgotten.append((int(queue_id), int(position)))
+
+    def requeue(self, queue_id: i64, position: i64) -> None:
         """Append a requeue."""
-        return self._append("requeue", int(queue_id), int(position))
+        self._append("requeue", int(queue_id), int(position))
 
-    def command(self, command: object) -> i64:
+    def command(self, command: bytes) -> i64:
         """Append a command."""
-        return self._append("command", command)
+        return self._append("command", decode(command))
+
+    def flush(self) -> None:
+        """Nothing is under way unless the test says so."""
+
+    def backlog(self) -> i64:
+        """Nothing waits to be written."""
+        return 0
 
     def begin_transaction(self) -> None:
         """Append the start of a transaction."""

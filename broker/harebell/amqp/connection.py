@@ -52,6 +52,10 @@ CLOSED: Final = 8
 REPLIES_AHEAD: Final = 4 * 1024 * 1024
 """Bytes of answers that may gather in one turn; the requests behind them wait until they are written."""
 
+TAIL_PIECES: Final = 64
+TAIL_PIECE_BYTES: Final = 512
+"""So many pieces of a frame are joined if they are smaller on average: a piece costs more than its bytes."""
+
 LOGIN_BACKLOG: Final = 64 * 1024
 """Bytes taken from a peer while its login is being checked."""
 
@@ -178,6 +182,8 @@ class Connection(SessionHandle):
             self._tail.append(data)
             self._tail_size += len(data)
             if self._tail_size < self._need:
+                if len(self._tail) >= TAIL_PIECES and self._tail_size < len(self._tail) * TAIL_PIECE_BYTES:
+                    self._tail = [b"".join(self._tail)]
                 return
             data = b"".join(self._tail)
             self._tail = []
@@ -380,6 +386,17 @@ class Connection(SessionHandle):
         for channel in self.channels.values():
             total += channel.held_bytes()
         return total
+
+    def unacked_positions(self) -> list[tuple[int, int]]:
+        """List queue id and position of every delivery that awaits an answer."""
+        found: list[tuple[int, int]] = []
+        for channel in self.channels.values():
+            for entry in channel.window.entries():
+                found.append((entry.queue.id, entry.position))
+            if channel.transaction is not None:
+                for entry in channel.transaction.answered():
+                    found.append((entry.queue.id, entry.position))
+        return found
 
     def writable_again(self) -> None:
         """The client reads again: let its consumers take part."""

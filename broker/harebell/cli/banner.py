@@ -35,7 +35,7 @@ def banner(
     bold, dim, reset = (_BOLD, _DIM, _RESET) if colour else ("", "", "")
     rows = [
         ("AMQP", _urls(settings, addresses)),
-        ("Data", str(data) if data else _in_memory(settings)),
+        ("Data", str(data) if data else "in memory"),
         ("Runs", f"{hot_path}, on {loop} and Python {platform.python_version()}"),
         ("Seen as", f"{settings.compat.product} {settings.compat.version} by clients"),
     ]
@@ -51,9 +51,3 @@ def _urls(settings: Settings, addresses: Sequence[tuple[str, int]]) -> str:
     login = f"{user}:guest" if known else user
     urls = [f"amqp://{login}@{address(_WILDCARDS.get(host, host), port)}/" for host, port in addresses]
     return "  ".join(dict.fromkeys(urls)) or "no listener"
-
-
-def _in_memory(settings: Settings) -> str:
-    if settings.storage.in_memory or settings.storage.data_dir is None:
-        return "in memory"
-    return "in memory (this version writes nothing to the data folder)"

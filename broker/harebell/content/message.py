@@ -18,15 +18,17 @@ class Message:
         header: the content header payload, byte for byte as published (AMQP 0-9-1 section 4.2.6.1).
         body: the whole body.
         persistent: delivery-mode 2.
+        segment: number of the journal's segment that holds it; 0 if it was never journaled.
     """
 
-    __slots__ = ("address", "body", "header", "persistent")
+    __slots__ = ("address", "body", "header", "persistent", "segment")
 
     def __init__(self, address: bytes, header: bytes, body: bytes, persistent: bool) -> None:
         self.address = address
         self.header = header
         self.body = body
         self.persistent = persistent
+        self.segment: i64 = 0
 
     def size(self) -> i64:
         """Bytes of header and body."""

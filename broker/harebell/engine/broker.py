@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from harebell.content.message import OVERHEAD
+from harebell.content.message import OVERHEAD, Message
 from harebell.content.table import Table
 from harebell.engine.alarms import Alarms
-from harebell.engine.commands import Command, CreateVhost, DeleteQueue
+from harebell.engine.commands import Command, CreateVhost, DeclareQueue, DeleteQueue, encode
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.metadata import apply, delete_queue
 from harebell.engine.sessions import Sessions
@@ -75,8 +75,18 @@ class Broker:
         self.alarms = Alarms()
         self.sessions = Sessions()
         self.vhosts: dict[str, Vhost] = {}
-        self.last_queue_id = 0
-        self.commit(CreateVhost(DEFAULT_VHOST), durable=True)
+        self._last_queue_id = 0
+        apply(self, CreateVhost(DEFAULT_VHOST))
+
+    def ensure_vhost(self, name: str) -> None:
+        """Create a virtual host unless it is there."""
+        if name not in self.vhosts:
+            self.commit(CreateVhost(name), durable=True)
+
+    def next_queue_id(self) -> int:
+        """Give the journal's number of a new queue; never given twice on a node."""
+        self._last_queue_id += 1
+        return self._last_queue_id
 
     def vhost(self, name: str) -> Vhost:
         """Look up a virtual host.
@@ -91,9 +101,62 @@ class Broker:
 
     def commit(self, command: Command, durable: bool) -> int:
         """Journal a checked command if it is durable, apply it, and return the lsn its reply waits for."""
-        lsn = self.journal.command(command) if durable else 0
+        lsn = self.journal.command(encode(command)) if durable else 0
         apply(self, command)
         return int(lsn)
+
+    def replay(self, command: Command) -> None:
+        """Apply a command that recovery read; one that no longer fits is passed over.
+
+        A snapshot may hold what a command repeats, so declaring what is there and deleting what is not are
+        no errors here.
+        """
+        if isinstance(command, DeclareQueue):
+            self._last_queue_id = max(self._last_queue_id, command.queue_id)
+        try:
+            apply(self, command)
+        except (KeyError, BrokerError):
+            return
+
+    def restore(
+        self, queues: dict[int, dict[int, tuple[Message, bool]]], highest: dict[int, int], clean: bool
+    ) -> int:
+        """Give recovered messages to their queues; those of deleted queues are dropped.
+
+        Args:
+            queues: by queue id, position -> message and whether it was returned.
+            highest: the highest position each queue ever gave.
+            clean: False after a crash: then every message is flagged redelivered, as RabbitMQ does, since
+                a delivery that was not answered leaves no trace.
+
+        Returns:
+            How many messages were restored.
+        """
+        count = 0
+        for vhost in self.vhosts.values():
+            for queue in vhost.queues.values():
+                held = queues.get(queue.id, {})
+                entries = [(at, held[at][0], held[at][1] or not clean) for at in sorted(held)]
+                queue.restore(entries, highest.get(queue.id, 0) + 1)
+                count += len(entries)
+        return count
+
+    def alive(self, pairs: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Give those (queue id, position) pairs whose message is ready or awaits an answer."""
+        unacked: set[tuple[int, int]] = set()
+        for session in self.sessions:
+            unacked.update(session.unacked_positions())
+        found = pairs & unacked
+        asked: dict[int, list[int]] = {}
+        for queue_id, position in pairs:
+            asked.setdefault(queue_id, []).append(position)
+        for vhost in self.vhosts.values():
+            for queue in vhost.queues.values():
+                if queue.id in asked:
+                    head, returned = queue.head(), queue.returned_positions()
+                    ready = [at for at in asked[queue.id] if at >= head or at in returned]
+                    found.update((queue.id, at) for at in ready)
+        return found
 
     def session_closed(self, session_id: int, vhost: Vhost) -> None:
         """Delete the exclusive queues of a connection that ended."""

@@ -6,9 +6,10 @@ them through ``metadata.apply``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
-from harebell.content.table import Table
+from harebell.content.table import Table, decode_table, encode_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,14 @@ class DeleteExchange:
 
 @dataclass(frozen=True, slots=True)
 class DeclareQueue:
-    """A queue comes into being; ``owner`` is the id of the connection an exclusive one belongs to."""
+    """A queue comes into being; ``owner`` is the id of the connection an exclusive one belongs to.
+
+    ``queue_id`` names it in the journal and is never used again on the node.
+    """
 
     vhost: str
     name: str
+    queue_id: int
     type_name: str
     durable: bool
     owner: int
@@ -94,3 +99,34 @@ class Unbind:
 Command = (
     CreateVhost | DeleteVhost | DeclareExchange | DeleteExchange | DeclareQueue | DeleteQueue | Bind | Unbind
 )
+
+_KINDS: Final[dict[str, type[Any]]] = {
+    kind.__name__: kind
+    for kind in (
+        CreateVhost,
+        DeleteVhost,
+        DeclareExchange,
+        DeleteExchange,
+        DeclareQueue,
+        DeleteQueue,
+        Bind,
+        Unbind,
+    )
+}
+_KIND: Final = "command"
+
+
+def encode(command: Command) -> bytes:
+    """Encode a command as a field table, for the journal."""
+    return encode_table({_KIND: type(command).__name__, **asdict(command)})
+
+
+def decode(data: bytes) -> Command:
+    """Decode what ``encode`` made.
+
+    Raises:
+        KeyError: a command this version does not know.
+    """
+    fields = decode_table(data, 4, len(data))
+    command: Command = _KINDS[str(fields.pop(_KIND))](**fields)
+    return command

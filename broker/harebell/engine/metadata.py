@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harebell.content.message import Message
 from harebell.engine.commands import (
     Bind,
     Command,
@@ -24,10 +25,13 @@ from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.exchanges.registry import create
 from harebell.engine.queues.classic import ClassicQueue
 from harebell.engine.queues.queue import Queue
-from harebell.engine.vhost import Vhost
+from harebell.engine.routing import enqueue
+from harebell.engine.vhost import PREDECLARED, Vhost
 
 if TYPE_CHECKING:
     from harebell.engine.broker import Broker
+
+PREDECLARED_NAMES = frozenset(name for name, _, _ in PREDECLARED)
 
 
 def apply(broker: Broker, command: Command) -> None:
@@ -53,7 +57,7 @@ def apply(broker: Broker, command: Command) -> None:
         case DeleteQueue():
             delete_queue(vhost, vhost.queues[command.name])
         case Bind():
-            bind(vhost, command)
+            bind(broker, vhost, command)
         case Unbind():
             unbind(vhost, command)
     vhost.topology_changed()
@@ -76,9 +80,8 @@ def declare_exchange(vhost: Vhost, command: DeclareExchange) -> None:
 
 def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
     """Create a queue."""
-    broker.last_queue_id += 1
     queue = ClassicQueue(
-        broker.last_queue_id,
+        command.queue_id,
         command.name,
         command.type_name,
         command.durable,
@@ -127,14 +130,16 @@ def delete_exchange(vhost: Vhost, exchange: Exchange) -> None:
     _unbind_all(vhost, exchange)
 
 
-def bind(vhost: Vhost, command: Bind) -> None:
+def bind(broker: Broker, vhost: Vhost, command: Bind) -> None:
     """Add a binding; a queue newly bound to a recent-history exchange gets the history."""
     source = vhost.exchanges[command.source]
     destination = destination_of(vhost, command.destination, command.to_queue)
     added = source.bind(Binding(source, destination, command.routing_key, command.arguments))
     if added and isinstance(source, RecentHistoryExchange) and isinstance(destination, Queue):
-        for message in source.history():
-            destination.push(message)
+        for old in source.history():
+            # A message of its own: the journal keeps track of where each one lies.
+            message = Message(old.address, old.header, old.body, old.persistent)
+            enqueue(message, [destination], destination.durable, broker.journal)
 
 
 def unbind(vhost: Vhost, command: Unbind) -> None:
@@ -164,3 +169,58 @@ def _unbind_all(vhost: Vhost, destination: Destination) -> None:
 def _delete_if_unused(vhost: Vhost, exchange: Exchange) -> None:
     if exchange.auto_delete and not exchange.bindings:
         delete_exchange(vhost, exchange)
+
+
+def snapshot(broker: Broker) -> list[Command]:
+    """List the commands that make up all durable metadata."""
+    commands: list[Command] = []
+    for vhost in broker.vhosts.values():
+        commands.append(CreateVhost(vhost.name))
+        bindings: list[Command] = []
+        for exchange in vhost.exchanges.values():
+            if not exchange.durable:
+                continue
+            if exchange.name not in PREDECLARED_NAMES:
+                commands.append(_declared_exchange(vhost, exchange))
+            bindings.extend(_durable_bindings(vhost, exchange))
+        for queue in vhost.queues.values():
+            if queue.durable:
+                commands.append(_declared_queue(vhost, queue))
+        commands.extend(bindings)
+    return commands
+
+
+def _declared_exchange(vhost: Vhost, exchange: Exchange) -> Command:
+    return DeclareExchange(
+        vhost.name,
+        exchange.name,
+        exchange.type_name,
+        True,
+        exchange.auto_delete,
+        exchange.internal,
+        exchange.arguments,
+    )
+
+
+def _declared_queue(vhost: Vhost, queue: Queue) -> Command:
+    return DeclareQueue(
+        vhost.name, queue.name, queue.id, queue.type_name, True, 0, queue.auto_delete, queue.arguments
+    )
+
+
+def _durable_bindings(vhost: Vhost, exchange: Exchange) -> list[Command]:
+    found: list[Command] = []
+    for binding in exchange.bindings.values():
+        end = binding.destination
+        if isinstance(end, Queue | Exchange) and end.durable:
+            found.append(
+                Bind(
+                    vhost.name,
+                    exchange.name,
+                    end.name,
+                    isinstance(end, Queue),
+                    binding.routing_key,
+                    binding.arguments,
+                )
+            )
+    return found

@@ -265,6 +265,7 @@ def declare_queue(
     command = DeclareQueue(
         caller.vhost.name,
         name,
+        caller.broker.next_queue_id(),
         type_name,
         durable and not exclusive,
         caller.session_id if exclusive else 0,

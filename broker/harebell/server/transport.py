@@ -92,6 +92,8 @@ class ClientTransport(asyncio.BufferedProtocol):
         if connection.stalled:
             self.pause_reading(REPLIES)
         self._turn.run()
+        if connection.has_published:
+            self._turn.wait_for_journal(self)
         if connection.wants_close:
             self.close()
         elif connection.has_published and self.server.blocking and not connection.blocked:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from harebell.amqp.connection import AwaitingJournal
 from harebell.amqp.outbox import OutboxSet
 from harebell.engine.broker import Broker
 from harebell.server.transport import ClientTransport
+
+JOURNAL: Final = "journal"
+JOURNAL_AHEAD: Final = 32 * 1024 * 1024
+"""Octets that may wait for the disk before publishers are no longer read."""
 
 
 class Turn:
@@ -29,13 +34,16 @@ class Turn:
         self.watchers: dict[Callable[[], None], None] = {}
         self._loop = loop
         self._dispatcher = broker.dispatcher
+        self._journal = broker.journal
         self._scheduled = False
         self._reopened: list[ClientTransport] = []
+        self._ahead: list[ClientTransport] = []
 
     def run(self) -> None:
         """Deliver, then write every outbox that gathered something."""
         self._dispatcher.run()
         self.flush()
+        self._journal.flush()
         if self._dispatcher.busy:
             self.soon()
         for watcher in list(self.watchers):
@@ -68,7 +76,17 @@ class Turn:
         for channel in list(self.awaiting.channels):
             if not channel.release(durable):
                 self.awaiting.channels.pop(channel, None)
+        if self._ahead and self._journal.backlog() < JOURNAL_AHEAD:
+            ahead, self._ahead = self._ahead, []
+            for client in ahead:
+                client.resume_reading(JOURNAL)
         self.run()
+
+    def wait_for_journal(self, client: ClientTransport) -> None:
+        """Stop reading from a publisher that is far ahead of the disk."""
+        if self._journal.backlog() >= JOURNAL_AHEAD:
+            client.pause_reading(JOURNAL)
+            self._ahead.append(client)
 
     def _again(self) -> None:
         self._scheduled = False

@@ -188,6 +188,10 @@ class Storage(Section):
         "is writable, else harebell in the user's data folder.",
     )
     in_memory: bool = Field(default=False, description="Keep everything in memory and touch no disk.")
+    strict: bool = Field(
+        default=False,
+        description="Refuse to start with a damaged journal, instead of setting the damaged octets aside.",
+    )
 
 
 class Log(Section):

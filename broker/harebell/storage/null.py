@@ -21,15 +21,16 @@ class NullJournal(Journal):
         """Write nothing."""
         return 0
 
-    def settle(self, queue_id: i64, position: i64) -> i64:
+    def settle(self, queue_id: i64, position: i64, message: Message) -> None:
         """Write nothing."""
-        return 0
 
-    def requeue(self, queue_id: i64, position: i64) -> i64:
+    def forget(self, queue_id: i64, position: i64, message: Message) -> None:
         """Write nothing."""
-        return 0
 
-    def command(self, command: object) -> i64:
+    def requeue(self, queue_id: i64, position: i64) -> None:
+        """Write nothing."""
+
+    def command(self, command: bytes) -> i64:
         """Write nothing."""
         return 0
 
@@ -38,4 +39,11 @@ class NullJournal(Journal):
 
     def end_transaction(self) -> i64:
         """Write nothing."""
+        return 0
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+    def backlog(self) -> i64:
+        """Nothing waits."""
         return 0

@@ -11,10 +11,10 @@ from harebell.amqp.channel import Channel
 from harebell.amqp.closing import delete_if_abandoned
 from harebell.amqp.connection import Connection
 from harebell.amqp.delivery import ChannelConsumer, write_get_ok
-from harebell.amqp.outbox import Outbox, OutboxSet
 from harebell.amqp.method_codec import encode
 from harebell.amqp.methods.caller import caller_of
 from harebell.amqp.methods.queue import named, not_reply_to
+from harebell.amqp.outbox import Outbox, OutboxSet
 from harebell.engine import topology
 from harebell.engine.arguments import consumer_priority
 from harebell.engine.queues.queue import Queue

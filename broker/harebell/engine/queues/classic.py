@@ -51,7 +51,7 @@ class ClassicQueue(Queue):
         self._journal = journal
         self._clock = clock
         self._ready: deque[Message] = deque()
-        self._returned: list[tuple[int, Message]] = []
+        self._returned: list[tuple[int, Message, bool]] = []
         self._head: i64 = 1
         self._ring = ConsumerRing(single_active)
         self.single_active: bool = single_active
@@ -129,9 +129,9 @@ class ClassicQueue(Queue):
                 return False
             budget -= 1
             if self._returned:
-                position, returned = heappop(self._returned)
+                position, returned, redelivered = heappop(self._returned)
                 self.ready_bytes -= len(returned.header) + len(returned.body)
-                self._hand_over(consumer, returned, position, True)
+                self._hand_over(consumer, returned, position, redelivered)
             else:
                 head: i64 = self._head
                 self._head = head + 1
@@ -146,7 +146,7 @@ class ClassicQueue(Queue):
         if consumer.no_ack:
             self.delivered_no_ack += 1
             if message.persistent and self.durable:
-                self._journal.settle(self.id, position)
+                self._journal.settle(self.id, position, message)
         else:
             self.delivered += 1
             self.unacked_count += 1
@@ -159,8 +159,7 @@ class ClassicQueue(Queue):
         redelivered = False
         position: i64 = 0
         if self._returned:
-            position, message = heappop(self._returned)
-            redelivered = True
+            position, message, redelivered = heappop(self._returned)
         elif self._ready:
             position = self._head
             self._head = position + 1
@@ -177,7 +176,7 @@ class ClassicQueue(Queue):
             self.got_no_ack += 1
             entry.settled = True
             if message.persistent and self.durable:
-                self._journal.settle(self.id, position)
+                self._journal.settle(self.id, position, message)
         else:
             self.got += 1
             self.unacked_count += 1
@@ -186,7 +185,7 @@ class ClassicQueue(Queue):
 
     def peek(self, count: i64) -> list[tuple[Message, bool]]:
         """List the first ready messages and whether each was delivered before; they stay as they are."""
-        found = [(message, True) for _, message in nsmallest(count, self._returned)]
+        found = [(message, again) for _, message, again in nsmallest(count, self._returned)]
         found.extend((message, False) for message in islice(self._ready, count - len(found)))
         return found
 
@@ -196,16 +195,22 @@ class ClassicQueue(Queue):
         self.acked += 1
         self.unacked_count -= 1
         self.unacked_bytes -= len(message.header) + len(message.body)
-        if message.persistent and self.durable and not self.deleted:
-            self._journal.settle(self.id, entry.position)
+        if message.persistent and self.durable:
+            if self.deleted:
+                self._journal.forget(self.id, entry.position, message)
+            else:
+                self._journal.settle(self.id, entry.position, message)
 
     def reject(self, entry: Unacked) -> None:
         """Discard a rejected message."""
         message = entry.message
         self.unacked_count -= 1
         self.unacked_bytes -= len(message.header) + len(message.body)
-        if message.persistent and self.durable and not self.deleted:
-            self._journal.settle(self.id, entry.position)
+        if message.persistent and self.durable:
+            if self.deleted:
+                self._journal.forget(self.id, entry.position, message)
+            else:
+                self._journal.settle(self.id, entry.position, message)
 
     def requeue(self, entry: Unacked) -> None:
         """Put a message back to its original position, flagged redelivered."""
@@ -214,8 +219,10 @@ class ClassicQueue(Queue):
         self.unacked_count -= 1
         self.unacked_bytes -= size
         if self.deleted:
+            if message.persistent and self.durable:
+                self._journal.forget(self.id, entry.position, message)
             return
-        heappush(self._returned, (entry.position, message))
+        heappush(self._returned, (entry.position, message, True))
         self.ready_bytes += size
         if message.persistent and self.durable:
             self._journal.requeue(self.id, entry.position)
@@ -225,13 +232,13 @@ class ClassicQueue(Queue):
         """Remove every ready message, settling the durable ones, and return how many there were."""
         count: i64 = self.ready_count()
         if self.durable:
-            for position, message in self._returned:
+            for position, message, _ in self._returned:
                 if message.persistent:
-                    self._journal.settle(self.id, position)
+                    self._journal.settle(self.id, position, message)
             head: i64 = self._head
             for message in self._ready:
                 if message.persistent:
-                    self._journal.settle(self.id, head)
+                    self._journal.settle(self.id, head, message)
                 head += 1
         self._ready.clear()
         self._returned.clear()
@@ -240,8 +247,36 @@ class ClassicQueue(Queue):
         return count
 
     def drop_all(self) -> None:
-        """Let go of everything; later settles of unacked messages are ignored."""
+        """Let go of everything; what is unacked is forgotten when it is answered."""
         self.deleted = True
+        if self.durable:
+            for position, message, _ in self._returned:
+                if message.persistent:
+                    self._journal.forget(self.id, position, message)
+            head: i64 = self._head
+            for message in self._ready:
+                if message.persistent:
+                    self._journal.forget(self.id, head, message)
+                head += 1
         self._ready.clear()
         self._returned.clear()
         self.ready_bytes = 0
+
+    def restore(self, entries: list[tuple[int, Message, bool]], next_position: i64) -> None:
+        """Take in what recovery found: position, message, and whether it was delivered before, in order.
+
+        Positions have gaps where messages were settled, so all go where positions are explicit.
+        """
+        for position, message, returned in entries:
+            self._returned.append((position, message, returned))
+            self.ready_bytes += message.size()
+        self.next_position = next_position
+        self._head = next_position
+
+    def head(self) -> i64:
+        """Give the position from which on everything is ready."""
+        return self._head
+
+    def returned_positions(self) -> set[int]:
+        """Give the positions before the head that are ready."""
+        return {position for position, _, _ in self._returned}

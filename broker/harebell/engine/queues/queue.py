@@ -124,6 +124,18 @@ class Queue(Destination):
         """Deliver up to ``budget`` messages; True if more could go at once."""
         raise NotImplementedError
 
+    def restore(self, entries: list[tuple[int, Message, bool]], next_position: i64) -> None:
+        """Take in what recovery found: position, message, and whether it was delivered before, in order."""
+        raise NotImplementedError
+
+    def head(self) -> i64:
+        """Give the position from which on everything is ready."""
+        return self.next_position
+
+    def returned_positions(self) -> set[int]:
+        """Give the positions before the head that are ready."""
+        return set()
+
     def drop_all(self) -> None:
         """The queue is deleted: let go of everything."""
         raise NotImplementedError

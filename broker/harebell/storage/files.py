@@ -1,0 +1,153 @@
+"""The file layer: everything storage does to a disk goes through here, so that tests can make it fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+
+class LogFile(ABC):
+    """A file that is appended to."""
+
+    @abstractmethod
+    def write(self, data: bytes) -> int:
+        """Append some of ``data`` and give how many octets; may be fewer than asked.
+
+        Raises:
+            OSError: nothing can be said of what was written.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Wait until everything written is on stable storage.
+
+        Raises:
+            OSError: it may not be, and no later sync can tell; never try again.
+        """
+
+    @abstractmethod
+    def truncate(self, size: int) -> None:
+        """Cut the file to ``size`` octets and append from there."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
+class Files(ABC):
+    """What storage needs of a file system, below one folder."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """List the files of the folder."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Give a whole file."""
+
+    @abstractmethod
+    def create(self, name: str) -> LogFile:
+        """Make a new file to append to."""
+
+    @abstractmethod
+    def append(self, name: str) -> LogFile:
+        """Open an existing file to append to."""
+
+    @abstractmethod
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file in one step: after a crash it is the old one or the new one, whole and durable."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+
+    @abstractmethod
+    def sync_folder(self) -> None:
+        """Make creations and deletions durable."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Give the free space of the disk."""
+
+
+class DiskFile(LogFile):
+    """A real file."""
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self._fd = os.open(path, flags | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+    def write(self, data: bytes) -> int:
+        """Append some of ``data``."""
+        return os.write(self._fd, data)
+
+    def sync(self) -> None:
+        """Wait for the disk."""
+        os.fdatasync(self._fd)
+
+    def truncate(self, size: int) -> None:
+        """Cut the file."""
+        os.ftruncate(self._fd, size)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+class DiskFiles(Files):
+    """A real folder.
+
+    Args:
+        folder: made if it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    def names(self) -> list[str]:
+        """List the files."""
+        return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file())
+
+    def read(self, name: str) -> bytes:
+        """Give a whole file."""
+        return (self.folder / name).read_bytes()
+
+    def create(self, name: str) -> LogFile:
+        """Make a new file; one left over by a crash before its first sync is replaced."""
+        return DiskFile(self.folder / name, os.O_CREAT | os.O_TRUNC)
+
+    def append(self, name: str) -> LogFile:
+        """Open an existing file."""
+        return DiskFile(self.folder / name, 0)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write beside, sync, rename, sync the folder."""
+        temporary = name + ".tmp"
+        file = self.create(temporary)
+        try:
+            view = data
+            while view:
+                view = view[file.write(view) :]
+            file.sync()
+        finally:
+            file.close()
+        os.replace(self.folder / temporary, self.folder / name)
+        self.sync_folder()
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        os.remove(self.folder / name)
+
+    def sync_folder(self) -> None:
+        """Sync the folder itself."""
+        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def free_bytes(self) -> int:
+        """Give the free space of the disk."""
+        return shutil.disk_usage(self.folder).free

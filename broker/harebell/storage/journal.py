@@ -1,0 +1,230 @@
+"""The write-ahead log's hot side: records gather in a buffer, one batch at a time goes to the disk.
+
+The engine appends during a turn; at its end ``flush`` hands what gathered to the committer, unless that is
+busy with the batch before: then it grows on.  So batches form by themselves and no timer is involved
+(group commit).  Settles and requeues of neighbouring positions are merged into runs and written at the end of
+their batch; nothing waits for them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
+from mypy_extensions import i16, i32, i64
+
+from harebell.content.message import Message
+from harebell.ports import Journal
+from harebell.storage.batch import Batch
+from harebell.storage.segments import Segments
+
+if TYPE_CHECKING:
+    from harebell.storage.committer import Committer
+
+RECORD_HEAD_SIZE: Final = 12
+RECORD_MARK_KIND: Final = 0xA700
+MESSAGE: Final = 1
+SETTLE: Final = 2
+REQUEUE: Final = 3
+COMMAND: Final = 4
+GROUP: Final = 5
+CLEAN: Final = 6
+
+
+class Runs:
+    """Positions gathered into runs of neighbours, per queue one open run."""
+
+    def __init__(self) -> None:
+        self.out = BytesWriter()
+        self._queue: i64 = 0
+        self._first: i64 = 0
+        self._count: i64 = 0
+
+    def add(self, queue_id: i64, position: i64) -> None:
+        """Add one position."""
+        if self._count > 0 and queue_id == self._queue and position == self._first + self._count:
+            self._count += 1
+            return
+        self.close()
+        self._queue = queue_id
+        self._first = position
+        self._count = 1
+
+    def close(self) -> None:
+        """Write the open run."""
+        if self._count > 0:
+            write_i64_be(self.out, self._queue)
+            write_i64_be(self.out, self._first)
+            write_i32_be(self.out, i32(self._count))
+            self._count = 0
+
+    def take(self) -> bytes:
+        """Give all runs gathered, and start afresh."""
+        self.close()
+        data = self.out.getvalue()
+        self.out.truncate(0)
+        return data
+
+
+class WriteAheadLog(Journal):
+    """The journal of a node with a data directory.
+
+    Args:
+        start: lsn of the first record to come.
+        segments: counts what each segment still holds.
+
+    Attributes:
+        durable: the highest lsn on stable storage.
+        appended: the lsn of the next record.
+    """
+
+    def __init__(self, start: i64, segments: Segments) -> None:
+        super().__init__()
+        self.durable = start
+        self.appended: i64 = start
+        self.committer: Committer | None = None
+        self._segments = segments
+        self._out = BytesWriter()
+        self._settles = Runs()
+        self._requeues = Runs()
+        self._record = BytesWriter()
+        self._enqueues = BytesWriter()
+        self._message: Message | None = None
+        self._count: i64 = 0
+        self._group: BytesWriter | None = None
+        self._urgent: bool = False
+
+    def begin_message(self, message: Message) -> None:
+        """Start the record of one persistent message; its enqueues follow."""
+        self._message = message
+        self._count = 0
+        self._enqueues.truncate(0)
+
+    def enqueue(self, queue_id: i64, position: i64) -> None:
+        """Add an enqueue to the open record."""
+        w = self._enqueues
+        write_i64_be(w, queue_id)
+        write_i64_be(w, position)
+        self._count += 1
+
+    def end_message(self) -> i64:
+        """Close the open record and return the lsn behind it."""
+        message = self._message
+        assert message is not None
+        self._message = None
+        address = message.address
+        header = message.header
+        body = message.body
+        w = self._record
+        w.truncate(0)
+        w.append(1)
+        write_i16_be(w, i16(len(address)))
+        write_i32_be(w, i32(len(header)))
+        write_i32_be(w, i32(len(body)))
+        write_i32_be(w, i32(self._count))
+        w.write(address)
+        w.write(header)
+        w.write(body)
+        w.write(self._enqueues.getvalue())
+        message.segment = self._segments.current
+        self._segments.add(self._count)
+        return self._append(MESSAGE, w.getvalue())
+
+    def settle(self, queue_id: i64, position: i64, message: Message) -> None:
+        """Note that a queue no longer holds a message; written with this batch, waited for by nobody."""
+        self._settles.add(queue_id, position)
+        self._segments.settle(message.segment, queue_id, position)
+
+    def forget(self, queue_id: i64, position: i64, message: Message) -> None:
+        """A deleted queue lets go of a message: its segment holds one less."""
+        self._segments.settle(message.segment, queue_id, position)
+
+    def requeue(self, queue_id: i64, position: i64) -> None:
+        """Note that a message was returned."""
+        self._requeues.add(queue_id, position)
+
+    def command(self, command: bytes) -> i64:
+        """Append a change of metadata, encoded."""
+        return self._append(COMMAND, command)
+
+    def move(self, payload: bytes, enqueues: list[tuple[int, int]]) -> None:
+        """Copy a message forward: the payload of a MESSAGE record with the enqueues that are still alive."""
+        for queue_id, position in enqueues:
+            self._segments.moved(queue_id, position)
+        self._append(MESSAGE, payload)
+
+    def finish(self) -> None:
+        """The node stops in order: say so in the log."""
+        self._write_runs()
+        self._append(CLEAN, b"")
+
+    def begin_transaction(self) -> None:
+        """What follows is one record, so valid as a whole or not at all."""
+        self._write_runs()
+        self._group = BytesWriter()
+
+    def end_transaction(self) -> i64:
+        """Close the record of the transaction."""
+        group = self._group
+        if group is None:
+            return self.appended
+        self._write_runs()
+        self._group = None
+        payload = group.getvalue()
+        if not payload:
+            return 0
+        return self._append(GROUP, payload)
+
+    def flush(self) -> None:
+        """End of a turn: hand over what gathered if the committer is free."""
+        committer = self.committer
+        if committer is None or committer.busy:
+            return
+        self._write_runs()
+        if len(self._out) == 0:
+            return
+        data = self._out.getvalue()
+        self._out = BytesWriter()
+        sync = self._urgent
+        self._urgent = False
+        next_base = -1
+        if self._segments.full(self.appended):
+            next_base = self.appended
+            self._segments.rotate(self.appended)
+        committer.submit(Batch(data, self.appended, sync, next_base))
+
+    def backlog(self) -> i64:
+        """Octets appended and not yet handed over."""
+        return len(self._out)
+
+    def _write_runs(self) -> None:
+        urgent = self._urgent
+        settles = self._settles.take()
+        if settles:
+            self._append(SETTLE, settles)
+        requeues = self._requeues.take()
+        if requeues:
+            self._append(REQUEUE, requeues)
+        if self._group is None:
+            self._urgent = urgent
+
+    def _append(self, kind: i64, payload: bytes) -> i64:
+        group = self._group
+        w = self._out
+        lsn: i64 = self.appended
+        if group is not None:
+            w = group
+        size: i64 = len(payload)
+        write_i16_be(w, i16((RECORD_MARK_KIND | kind) - 0x10000))
+        write_i16_be(w, 0)
+        write_i32_be(w, i32(size))
+        crc: i64 = 0
+        if group is None:
+            crc = zlib.crc32(payload, (lsn & 0xFFFFFFFF) ^ kind)
+        write_i32_be(w, i32(crc - 0x100000000 if crc > 0x7FFFFFFF else crc))
+        w.write(payload)
+        if group is None:
+            self.appended = lsn + RECORD_HEAD_SIZE + size
+            self._urgent = True
+        return self.appended

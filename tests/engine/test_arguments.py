@@ -1,0 +1,150 @@
+"""The rows of queue and consumer arguments: what each takes, and what a redeclaration must repeat."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harebell.engine.arguments import (
+    CONSUMER_ARGUMENTS,
+    QUEUE_ARGUMENTS,
+    SUPPORTED_TYPES,
+    check_queue_arguments,
+    consumer_priority,
+    different_argument,
+    inequivalent,
+    queue_type,
+)
+from harebell.errors import PRECONDITION_FAILED, BrokerError
+
+TEN_YEARS = 315_360_000_000
+
+ANY_VALUE = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=5),
+        st.binary(max_size=5),
+        st.just(Decimal("1.5")),
+    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def refusal(arguments: dict[str, object], kind: str = "classic") -> str | None:
+    try:
+        check_queue_arguments(arguments, kind, "q", "/")
+    except BrokerError as error:
+        assert error.row is PRECONDITION_FAILED
+        return error.text
+    return None
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ("x-expires", [1, TEN_YEARS], [0, -1, TEN_YEARS + 1, 1.0, True, "1", None]),
+        ("x-message-ttl", [0, TEN_YEARS], [-1, TEN_YEARS + 1, 0.5, False, "0", [1]]),
+        ("x-max-length", [0, 1 << 62], [-1, "5", 1.0, True]),
+        ("x-max-length-bytes", [0, 1 << 62], [-1, "5", Decimal(1)]),
+        ("x-max-priority", [0, 1, 255], [-1, 256, "1", True]),
+        ("x-overflow", ["drop-head", "reject-publish", "reject-publish-dlx"], ["", "drop-tail", 1, None]),
+        ("x-dead-letter-exchange", ["", "dlx", "é" * 127], [1, b"dlx", "x" * 256, "é" * 128]),
+        ("x-single-active-consumer", [True, False], [1, 0, "true", None]),
+        ("x-queue-mode", ["default", "lazy"], ["eager", 1]),
+        ("x-queue-version", [1, 2], [0, 3, "2"]),
+        ("x-queue-leader-locator", ["client-local", "balanced"], ["random", 1]),
+    ],
+)
+def test_each_argument_takes_its_values_and_no_others(
+    key: str, good: list[object], bad: list[object]
+) -> None:
+    for value in good:
+        assert refusal({key: value}) is None, f"{key}={value!r} should be fine"
+    for value in bad:
+        text = refusal({key: value})
+        assert text is not None, f"{key}={value!r} should be refused"
+        assert text.startswith(f"invalid arg '{key}' for queue 'q' in vhost '/': ")
+
+
+def test_arguments_nobody_knows_are_fine() -> None:
+    assert refusal({"x-nobody-knows": object(), "plain": None, "": 1}) is None
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_an_argument_of_another_type_is_refused(kind: str) -> None:
+    for row in QUEUE_ARGUMENTS:
+        if kind not in row.types:
+            text = refusal({row.key: 1}, kind)
+            assert text is not None and f"not supported by {kind} queues" in text
+
+
+def test_a_dead_letter_key_needs_its_exchange() -> None:
+    assert refusal({"x-dead-letter-routing-key": "k"}) is not None
+    assert refusal({"x-dead-letter-routing-key": "k", "x-dead-letter-exchange": ""}) is None
+
+
+@given(
+    st.dictionaries(st.sampled_from([row.key for row in QUEUE_ARGUMENTS]) | st.text(max_size=4), ANY_VALUE)
+)
+def test_any_table_is_taken_or_refused_for_any_type(arguments: dict[str, object]) -> None:
+    for kind in SUPPORTED_TYPES:
+        refusal(arguments, kind)
+        different_argument({}, arguments, kind)
+        different_argument(arguments, arguments, kind)
+    try:
+        assert queue_type(arguments, "classic", "q") in SUPPORTED_TYPES
+    except BrokerError as error:
+        assert error.row is PRECONDITION_FAILED
+
+
+@given(st.dictionaries(st.sampled_from([*CONSUMER_ARGUMENTS, "other"]), ANY_VALUE))
+def test_any_consumer_table_is_taken_or_refused(arguments: dict[str, object]) -> None:
+    for kind in SUPPORTED_TYPES:
+        try:
+            assert isinstance(consumer_priority(arguments, kind), int)
+        except BrokerError as error:
+            assert error.row is PRECONDITION_FAILED
+
+
+def test_the_default_type_applies_where_none_is_asked_for() -> None:
+    assert queue_type({}, "quorum", "q") == "quorum"
+    assert queue_type({"x-queue-type": "classic"}, "quorum", "q") == "classic"
+    for asked in ("nosuch", "", 1, None, ["classic"], {}):
+        with pytest.raises(BrokerError):
+            queue_type({"x-queue-type": asked}, "classic", "q")
+
+
+def test_a_redeclaration_must_repeat_what_matters() -> None:
+    current: dict[str, object] = {"x-max-length": 5, "x-queue-mode": "lazy", "colour": "red"}
+    assert different_argument(current, {"x-max-length": 5}, "classic") is None
+    assert different_argument(current, {"x-max-length": 6}, "classic") == ("x-max-length", 6, 5)
+    assert different_argument(current, {}, "classic") == ("x-max-length", None, 5)
+    assert different_argument({}, {"x-max-length": 5}, "classic") == ("x-max-length", 5, None)
+    assert different_argument({"x-max-length": 1}, {"x-max-length": True}, "classic") is not None
+    assert different_argument({}, {"x-delivery-limit": 3}, "classic") is None
+
+
+@pytest.mark.parametrize(
+    ("received", "current", "words"),
+    [
+        (True, False, "received 'true' but current is 'false'"),
+        (None, "x", "received none but current is 'x'"),
+        (1, None, "received the value '1' of type 'long' but current is none"),
+    ],
+)
+def test_the_text_of_a_difference_is_rabbitmq_s(received: object, current: object, words: str) -> None:
+    error = inequivalent("durable", "queue", "q", "/", received, current)
+    assert error.text == f"inequivalent arg 'durable' for queue 'q' in vhost '/': {words}"
+
+
+def test_every_row_has_a_key_types_and_help_of_its_own() -> None:
+    keys = [row.key for row in QUEUE_ARGUMENTS]
+    assert len(set(keys)) == len(keys)
+    assert all(row.key.startswith("x-") and row.types and row.help.endswith(".") for row in QUEUE_ARGUMENTS)

@@ -1,0 +1,184 @@
+"""Applying commands: the one place where topology changes."""
+
+from __future__ import annotations
+
+import pytest
+from pamqp import commands
+
+from harebell.content.table import Table
+from harebell.engine.commands import (
+    Bind,
+    Command,
+    CreateVhost,
+    DeclareExchange,
+    DeclareQueue,
+    DeleteExchange,
+    DeleteQueue,
+    DeleteVhost,
+    Unbind,
+)
+from harebell.engine.metadata import apply, destination_of
+from harebell.errors import NOT_FOUND, BrokerError
+from tests.support.client import ClientChannel
+from tests.support.node import Node
+
+
+def declaration(
+    name: str = "q",
+    *,
+    vhost: str = "/",
+    durable: bool = True,
+    queue_id: int = 1,
+    arguments: Table | None = None,
+) -> DeclareQueue:
+    return DeclareQueue(
+        vhost=vhost,
+        name=name,
+        type_name="classic",
+        durable=durable,
+        owner=0,
+        auto_delete=False,
+        arguments=arguments or {},
+        queue_id=queue_id,
+    )
+
+
+QUEUE = declaration()
+EXCHANGE = DeclareExchange("/", "x", "fanout", True, False, False, {})
+
+
+def carry_out(node: Node, *changes: Command) -> None:
+    for change in changes:
+        apply(node.broker, change)
+
+
+def test_commands_alone_rebuild_a_topology(node: Node, channel: ClientChannel) -> None:
+    carry_out(
+        node,
+        QUEUE,
+        EXCHANGE,
+        DeclareExchange("/", "top", "topic", True, False, False, {"alternate-exchange": "x"}),
+        Bind("/", "top", "x", False, "a.*", {}),
+        Bind("/", "x", "q", True, "", {}),
+    )
+    channel.publish(b"bound", exchange="top", key="a.b")
+    channel.publish(b"alternate", exchange="top", key="b.a")
+    assert channel.drain("q") == [b"bound", b"alternate"]
+    carry_out(node, Unbind("/", "x", "q", True, "", {}), DeleteExchange("/", "top"), DeleteQueue("/", "q"))
+    assert "top" not in node.vhost.exchanges
+    assert not node.vhost.exchanges["x"].bindings
+    assert "q" not in node.vhost.queues
+
+
+def test_a_queue_has_the_id_its_command_says(node: Node, channel: ClientChannel) -> None:
+    carry_out(node, declaration(queue_id=42))
+    assert node.queue("q").id == 42
+
+
+def test_no_id_is_ever_given_twice(node: Node, channel: ClientChannel) -> None:
+    ids = []
+    for _ in range(3):
+        channel.declare_queue("q")
+        ids.append(int(node.queue("q").id))
+        channel.delete_queue("q")
+    assert len(set(ids)) == 3
+    node.broker.replay(declaration("old", queue_id=42))
+    channel.declare_queue("q")
+    assert node.queue("q").id > 42
+
+
+def test_creating_a_virtual_host_twice_keeps_what_it_holds(node: Node) -> None:
+    carry_out(node, QUEUE, CreateVhost("/"))
+    assert "q" in node.vhost.queues
+
+
+def test_deleting_a_virtual_host_tells_its_consumers(node: Node) -> None:
+    carry_out(node, CreateVhost("v"))
+    node.users.set_permissions("guest", "v", ".*", ".*", ".*")
+    client = node.client()
+    client.open("v")
+    channel = client.channel()
+    channel.declare_queue("q")
+    channel.consume("q", "t")
+    carry_out(node, DeleteVhost("v"))
+    node.turn()
+    assert channel.expect(commands.Basic.Cancel).consumer_tag == "t"
+    assert "v" not in node.broker.vhosts
+    client.hang_up()
+
+
+def test_expiry_and_single_active_consumer_are_read_from_the_arguments(node: Node) -> None:
+    arguments: dict[str, object] = {"x-expires": 5000, "x-single-active-consumer": True}
+    carry_out(node, declaration(durable=False, arguments=arguments))
+    assert node.queue("q").expires == 5000
+    assert list(node.vhost.expiring) == [node.queue("q")]
+    carry_out(node, DeleteQueue("/", "q"))
+    assert not node.vhost.expiring
+
+
+def test_deleting_an_exchange_unbinds_it_on_both_sides(node: Node) -> None:
+    carry_out(node, EXCHANGE, DeclareExchange("/", "y", "fanout", True, False, False, {}), QUEUE)
+    carry_out(
+        node,
+        Bind("/", "x", "q", True, "", {}),
+        Bind("/", "y", "x", False, "", {}),
+        Bind("/", "x", "x", False, "", {}),
+        DeleteExchange("/", "x"),
+    )
+    assert not node.vhost.exchanges["y"].bindings
+    assert not node.queue("q").incoming
+
+
+def test_auto_delete_exchanges_go_one_after_the_other(node: Node) -> None:
+    for name in ("a", "b", "c"):
+        carry_out(node, DeclareExchange("/", name, "fanout", False, True, False, {}))
+    carry_out(
+        node,
+        QUEUE,
+        Bind("/", "a", "b", False, "", {}),
+        Bind("/", "b", "c", False, "", {}),
+        Bind("/", "c", "q", True, "", {}),
+        DeleteQueue("/", "q"),
+    )
+    assert not {"a", "b", "c"} & set(node.vhost.exchanges)
+
+
+def test_an_auto_delete_cycle_ends(node: Node) -> None:
+    for name in ("a", "b"):
+        carry_out(node, DeclareExchange("/", name, "fanout", False, True, False, {}))
+    carry_out(
+        node,
+        Bind("/", "a", "b", False, "", {}),
+        Bind("/", "b", "a", False, "", {}),
+        Unbind("/", "a", "b", False, "", {}),
+    )
+    assert not {"a", "b"} & set(node.vhost.exchanges)
+
+
+def test_a_queue_bound_to_a_recent_history_exchange_gets_the_history(channel: ClientChannel) -> None:
+    channel.declare_exchange("x", "x-recent-history", arguments={"x-recent-history-length": 2})
+    for body in (b"a", b"b", b"c"):
+        channel.publish(body, exchange="x")
+    no_store = commands.Basic.Properties(headers={"x-recent-history-no-store": True})
+    channel.publish(b"d", exchange="x", properties=no_store)
+    channel.declare_queue("q")
+    channel.bind("q", "x")
+    channel.bind("q", "x")
+    channel.publish(b"e", exchange="x")
+    assert channel.drain("q") == [b"b", b"c", b"e"]
+
+
+def test_the_history_reaches_a_consumer_at_once(channel: ClientChannel) -> None:
+    channel.declare_exchange("x", "x-recent-history")
+    channel.publish(b"a", exchange="x")
+    queue = channel.queue()
+    channel.consume(queue, no_ack=True)
+    channel.bind(queue, "x")
+    assert channel.bodies() == [b"a"]
+
+
+@pytest.mark.parametrize("to_queue", [True, False])
+def test_a_destination_that_is_missing_is_not_found(node: Node, to_queue: bool) -> None:
+    with pytest.raises(BrokerError) as refused:
+        destination_of(node.vhost, "nosuch", to_queue)
+    assert refused.value.row is NOT_FOUND
