@@ -98,10 +98,11 @@ format: $(DEV)/.ready ## Put sources into the common form
 	$(DEV)/bin/ruff format .
 
 .PHONY: generate
-generate: $(DEV)/.ready ## Write the files made from the settings: config/harebell.toml, docs/settings.md
+generate: $(DEV)/.ready ## Write the generated files: config/harebell.toml, docs/settings.md, docs/arguments.md
 	@mkdir -p config docs
 	$(DEV)/bin/harebell config default > config/harebell.toml
 	$(DEV)/bin/harebell config reference > docs/settings.md
+	$(DEV)/bin/harebell config arguments > docs/arguments.md
 
 # --- packages ----------------------------------------------------------------------------------------------------
 

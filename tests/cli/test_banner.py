@@ -31,10 +31,9 @@ def test_a_password_that_is_not_the_known_one_is_not_shown() -> None:
     assert "hunter2" not in text
 
 
-def test_it_says_when_a_data_folder_is_not_used() -> None:
-    assert "in memory (this version" in show(Settings(storage=Storage(data_dir=Path("/data"))), [])
+def test_it_names_the_data_folder_or_says_that_there_is_none() -> None:
     assert "  Data     /data" in show(Settings(storage=Storage(data_dir=Path("/data"))), [], Path("/data"))
-    assert "(this version" not in show(Settings(storage=Storage(in_memory=True)), [])
+    assert "  Data     in memory" in show(Settings(storage=Storage(in_memory=True)), [])
 
 
 def test_colours_change_no_word() -> None:

@@ -31,4 +31,4 @@ def arguments_reference() -> str:
     lines += ["", "## Consumers", "", "| argument | queue types | meaning |", "|---|---|---|"]
     for key, (known, text) in CONSUMER_ARGUMENTS.items():
         lines.append(f"| `{key}` | {', '.join(sorted(known))} | {text} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"

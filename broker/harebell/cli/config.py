@@ -73,6 +73,14 @@ def reference() -> None:
     click.echo(documents.reference(), nl=False)
 
 
+@config.command()
+def arguments() -> None:
+    """Print the reference of queue, exchange and consumer arguments: docs/arguments.md."""
+    from harebell.cli.arguments_reference import arguments_reference
+
+    click.echo(arguments_reference(), nl=False)
+
+
 def _loaded(file: Path | None) -> Loaded:
     try:
         return load(config=file)
