@@ -17,7 +17,7 @@ from harebell import __version__, logs
 from harebell.amqp.handshake import HandshakeOptions
 from harebell.auth.backends import default_directory
 from harebell.content.table import Table
-from harebell.engine.alarms import DISK
+from harebell.engine.alarms import DISK_FULL
 from harebell.engine.broker import Broker, Limits
 from harebell.engine.commands import decode, encode
 from harebell.engine.metadata import snapshot
@@ -108,7 +108,7 @@ class Node:
 
         def full(is_full: bool) -> None:
             self._log.warning("the disk is full" if is_full else "the disk has space again")
-            self.broker.alarms.update(DISK, is_full)
+            self.broker.alarms.update(DISK_FULL, is_full)
             server.set_blocking(self.broker.alarms.active)
 
         def failed(error: OSError) -> None:
@@ -118,6 +118,7 @@ class Node:
             )
             self.failed.set()
 
+        server.free_bytes = store.files.free_bytes
         store.begin(loop.call_soon_threadsafe, Events(server.turn.journal_advanced, full, failed))
         self._upkeep = loop.call_later(UPKEEP_SECONDS, self._keep_up, store, loop)
 
@@ -196,6 +197,7 @@ def server_options(settings: Settings) -> ServerOptions:
         handshake_timeout=settings.server.handshake_timeout,
         shutdown_timeout=settings.server.shutdown_timeout,
         memory_limit=settings.limits.memory_limit(available_bytes()),
+        disk_free_limit=settings.limits.disk_free_limit,
         outbound_buffer=settings.limits.outbound_buffer,
     )
 

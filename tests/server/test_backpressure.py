@@ -83,6 +83,24 @@ def test_publishers_wait_while_memory_is_short_and_consumers_go_on(tmp_path: Pat
     reader.join(10)
 
 
+def test_a_publisher_that_goes_away_while_it_is_blocked_is_noticed(tmp_path: Path) -> None:
+    """Nothing is read from it, so no end of file arrives, and without heartbeats nothing is sent to it."""
+    with running_broker(tmp_path, settings={"LIMITS__MEMORY_HIGH_WATERMARK": "100MiB"}) as broker:
+        flooding, leaving = Wire(broker.port, timeout=60).open(channels=1), Wire(broker.port).open(channels=1)
+        flooding.declare("jobs")
+        flood = Flood(flooding, publish("jobs", b"x" * 65536))
+        flood.start()
+        flooding.expect(commands.Connection.Blocked)
+        leaving.send(publish("jobs", b"the last one"))
+        leaving.expect(commands.Connection.Blocked)
+        descriptors = broker.descriptors()
+        leaving.close()
+        eventually(lambda: broker.descriptors() < descriptors, "the broker closes its end")
+        flood.enough()
+        flooding.close()
+        flood.stop()
+
+
 def test_a_client_without_the_capability_is_blocked_without_a_word(tmp_path: Path) -> None:
     with running_broker(tmp_path, settings={"LIMITS__MEMORY_HIGH_WATERMARK": "100MiB"}) as broker:
         publisher = Wire(broker.port, timeout=60)

@@ -196,6 +196,14 @@ class Wire:
             commands.Connection.StartOk(properties, "PLAIN", response, "en_US")  # type: ignore[arg-type]
         )
 
+    def log_in_blindly(self, heartbeat: int = 0) -> None:
+        """Send all that opens a connection without waiting for any answer."""
+        properties: dict[str, Any] = {"product": "wire", "capabilities": CAPABILITIES}
+        start_ok = commands.Connection.StartOk(properties, "PLAIN", "\0guest\0guest", "en_US")
+        tune_ok = commands.Connection.TuneOk(2047, 131072, heartbeat)
+        frames = [frame.marshal(method, 0) for method in (start_ok, tune_ok, commands.Connection.Open("/"))]
+        self.send(PROTOCOL_HEADER, *frames)
+
     def tune(self, heartbeat: int = 0, frame_max: int = 131072, channel_max: int = 2047) -> None:
         """Go on up to tune-ok."""
         self.log_in()

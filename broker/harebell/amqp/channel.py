@@ -146,6 +146,7 @@ class Channel:
             self._plain = True
         else:
             self._plain = False
+        self.connection.has_published = True  # from here on it takes memory
         if size == 0:
             self._publish(b"")
         else:
@@ -184,7 +185,6 @@ class Channel:
         route = self._route
         assert route is not None
         confirms = self.confirms
-        self.connection.has_published = True
         if self._plain and not route.dynamic and not route.immediate and self.transaction is None:
             if route.error is not None:
                 raise route.error

@@ -6,6 +6,8 @@ from typing import Final
 
 MEMORY: Final = "memory"
 DISK: Final = "disk"
+DISK_FULL: Final = "disk full"
+"""Alarms: memory above its watermark, free disk space below its limit, a write that found no space."""
 
 
 class Alarms:
@@ -19,10 +21,17 @@ class Alarms:
         """True while any alarm is set."""
         return bool(self._set)
 
+    def is_set(self, name: str) -> bool:
+        """Tell whether one alarm is set."""
+        return name in self._set
+
     @property
     def reason(self) -> str:
         """The text of ``connection.blocked``, in RabbitMQ's words."""
-        return "low on " + " & ".join(name for name in (MEMORY, DISK) if name in self._set)
+        low = [MEMORY] if MEMORY in self._set else []
+        if self._set & {DISK, DISK_FULL}:
+            low.append(DISK)
+        return "low on " + " & ".join(low)
 
     def update(self, name: str, raised: bool) -> bool:
         """Set or clear one alarm; True if that changed anything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from harebell import logs
@@ -14,7 +14,7 @@ from harebell.amqp.handshake import Handshake, HandshakeOptions
 from harebell.amqp.methods.table import Methods
 from harebell.auth.backends import UNIX_PEER
 from harebell.engine.broker import Broker
-from harebell.server.supervision import Supervisor
+from harebell.server.supervision import ALARM, Supervisor
 from harebell.server.transport import ClientTransport, ReadBuffer
 from harebell.server.turn import Turn
 
@@ -35,6 +35,7 @@ class ServerOptions:
         handshake_timeout: seconds from accept to ``connection.open-ok``.
         shutdown_timeout: seconds clients have to answer ``connection.close`` at shutdown.
         memory_limit: bytes at which publishers are blocked; 0 never blocks.
+        disk_free_limit: free bytes of the disk below which publishers are blocked; 0 never blocks.
         outbound_buffer: bytes a socket may buffer before its consumers pause.
     """
 
@@ -44,12 +45,14 @@ class ServerOptions:
         handshake_timeout: float = 10.0,
         shutdown_timeout: float = 8.0,
         memory_limit: int = 0,
+        disk_free_limit: int = 0,
         outbound_buffer: int = 1024 * 1024,
     ) -> None:
         self.backlog = backlog
         self.handshake_timeout = handshake_timeout
         self.shutdown_timeout = shutdown_timeout
         self.memory_limit = memory_limit
+        self.disk_free_limit = disk_free_limit
         self.outbound_buffer = outbound_buffer
 
 
@@ -64,6 +67,7 @@ class Server:
     Attributes:
         clients: the accepted sockets.
         turn: runs what input caused.
+        free_bytes: gives the free space of the disk the journal is on; None without a journal.
         blocking: True while an alarm keeps publishers waiting.
     """
 
@@ -75,6 +79,7 @@ class Server:
         self.turn = Turn(broker, self.loop)
         self.read_buffer = ReadBuffer()
         self.blocking = False
+        self.free_bytes: Callable[[], int] | None = None
         self._stopping = False
         self._log = logs.get_logger("connection")
         self._methods = Methods(Handshake(handshake, self._note), self._note, self._crashed)
@@ -164,7 +169,7 @@ class Server:
         """Make a publisher wait: tell it, and stop reading from it."""
         if client.connection is not None:
             client.connection.block(self.broker.alarms.reason)
-        client.pause_reading("alarm")
+        client.pause_reading(ALARM)
         self.turn.flush()
 
     def set_blocking(self, blocking: bool) -> None:
@@ -178,7 +183,7 @@ class Server:
                 self.block(client)
             elif not blocking and connection.blocked:
                 connection.unblock()
-                client.resume_reading("alarm")
+                client.resume_reading(ALARM)
         self.turn.flush()
 
     def set_clock(self) -> None:

@@ -6,13 +6,14 @@ One coarse tick serves all connections; nothing here runs per message.
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING, Final
 
 from harebell import logs
 from harebell.amqp.closing import close_channel
 from harebell.amqp.connection import CLOSED, CLOSING, OPEN, Connection
 from harebell.amqp.constants import HEARTBEAT
-from harebell.engine.alarms import MEMORY
+from harebell.engine.alarms import DISK, MEMORY
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 from harebell.server.memory import resident_bytes
 
@@ -34,6 +35,13 @@ CLOSE_TIMEOUT_MS: Final = 3000
 
 CLEAR_BELOW: Final = 0.95
 """The memory alarm clears below this share of its limit."""
+
+FREE_ABOVE: Final = 1.1
+"""The disk alarm clears above this multiple of its limit."""
+
+
+ALARM: Final = "alarm"
+"""Why a blocked publisher is not read."""
 
 
 class Supervisor:
@@ -63,6 +71,7 @@ class Supervisor:
         self._ticks += 1
         if self._ticks % MEMORY_EVERY == 0:
             self._watch_memory()
+            self._watch_disk()
         if self._ticks % CONNECTIONS_EVERY == 0:
             now = int(server.broker.clock.now)
             for client in list(server.clients):
@@ -79,7 +88,7 @@ class Supervisor:
         if limit <= 0:
             return
         broker = server.broker
-        alarmed = broker.alarms.active
+        alarmed = broker.alarms.is_set(MEMORY)
         mark = int(limit * CLEAR_BELOW) if alarmed else limit
         used = resident_bytes()
         # Freed memory stays with the allocator, so the resident size alone would never clear the alarm.
@@ -91,6 +100,21 @@ class Supervisor:
             )
             server.set_blocking(broker.alarms.active)
 
+    def _watch_disk(self) -> None:
+        server = self._server
+        limit = server.options.disk_free_limit
+        if limit <= 0 or server.free_bytes is None:
+            return
+        alarms = server.broker.alarms
+        free = server.free_bytes()
+        low = free < (limit * FREE_ABOVE if alarms.is_set(DISK) else limit)
+        if alarms.update(DISK, low):
+            state = "set" if low else "cleared"
+            logs.get_logger("alarm").warning(
+                f"free disk space alarm {state}: {free} bytes free, limit is {limit} bytes"
+            )
+            server.set_blocking(alarms.active)
+
     def _held_bytes(self) -> int:
         connections = [client.connection for client in self._server.clients]
         outside = sum(connection.held_bytes() for connection in connections if connection is not None)
@@ -98,6 +122,9 @@ class Supervisor:
 
     def _watch(self, client: ClientTransport, connection: Connection, now: int) -> None:
         phase = connection.phase
+        if connection.blocked and _hung_up(client):
+            # What it sent before is read to its end; nothing else would tell that it is gone.
+            client.resume_reading(ALARM)
         if connection.heard:
             connection.heard = False
             connection.last_heard = now
@@ -152,3 +179,12 @@ class Supervisor:
                             f"Timeout value used: {timeout} ms.",
                         ),
                     )
+
+
+def _hung_up(client: ClientTransport) -> bool:
+    """Tell whether the peer ended a connection that is not read, so that no end of file can arrive."""
+    if client.transport is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(client.transport.get_extra_info("socket").fileno(), getattr(select, "POLLRDHUP", 0))
+    return bool(poll.poll(0))

@@ -113,6 +113,10 @@ class Limits(Section):
         description="Memory at which publishers are blocked: a share of what the machine or container has "
         "(0.6), or a size ('2GiB'); 0 blocks every publisher.",
     )
+    disk_free_limit: Size = Field(
+        default=256 * 1024 * 1024,
+        description="Free disk space below which publishers are blocked: bytes or with a unit; 0 for none.",
+    )
     max_connections: int = Field(
         default=0, ge=0, description="Client connections open at once; 0 for no limit."
     )
