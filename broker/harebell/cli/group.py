@@ -23,6 +23,9 @@ COMMANDS = {
     "serve": Entry("harebell.cli.serve:serve", "Run the broker."),
     "config": Entry("harebell.cli.config:config", "Check, show or print the configuration."),
     "healthcheck": Entry("harebell.cli.group:healthcheck", "Ask a broker whether it takes connections."),
+    "journal": Entry(
+        "harebell.cli.journal:journal", "Inspect, verify or repair the journal of a stopped broker."
+    ),
     "perf": Entry("harebell.perf.command:perf", "Load any AMQP 0-9-1 broker and measure it."),
     "version": Entry("harebell.cli.version:version", "Say what is installed, and whether it is compiled."),
 }
