@@ -222,6 +222,23 @@ async def test_it_is_ready_in_a_tenth_of_a_second() -> None:
     assert min(times) < 0.1
 
 
+def test_it_runs_in_uvloop_as_well() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def use_it() -> None:
+        async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+            await (await connection.channel()).declare_queue("jobs")
+            assert await broker.publish("", "jobs", b"x")
+            await broker.wait_for("jobs", ready=1)
+            reader, writer = await broker.connect_memory()
+            writer.write(PROTOCOL_HEADER)
+            await reader.readexactly(7)
+            writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(use_it())
+
+
 async def test_two_hundred_starts_and_stops_leave_nothing_behind() -> None:
     async def cycle() -> None:
         async with Broker() as broker:

@@ -9,6 +9,7 @@ import os
 import platform
 import secrets
 import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -98,9 +99,11 @@ class Node:
     async def stop(self) -> None:
         """Close every connection, write what is left, and stop; safe to call twice."""
         server, self.server = self.server, None
-        if server is not None:
-            await server.stop()
-        self._close_store()
+        try:
+            if server is not None:
+                await server.stop()
+        finally:
+            self._close_store()
 
     def _begin(self, store: Store, server: Server) -> None:
         """Start writing to the journal; what recovery and the default objects appended goes first."""
@@ -123,9 +126,11 @@ class Node:
         self._upkeep = loop.call_later(UPKEEP_SECONDS, self._keep_up, store, loop)
 
     def _keep_up(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
-        store.maintain(self.broker.alive, self._snapshot)
-        delay = UPKEEP_SECONDS if store.idle else 0.001
-        self._upkeep = loop.call_later(delay, self._keep_up, store, loop)
+        try:
+            store.maintain(self.broker.alive, self._snapshot)
+        finally:
+            delay = UPKEEP_SECONDS if store.idle else 0.001
+            self._upkeep = loop.call_later(delay, self._keep_up, store, loop)
 
     def _snapshot(self) -> list[bytes]:
         return [encode(command) for command in snapshot(self.broker)]
@@ -167,8 +172,12 @@ def restore(broker: Broker, store: Store) -> None:
     recovered = store.recovered
     for text in [*map(str, recovered.damage), *recovered.missing]:
         log.error(f"journal: {text}")
+    # Queues with x-expires count from now: without the time they would seem unused since ages.
+    broker.clock.now = time.monotonic_ns() // 1_000_000
     for command in store.commands:
         broker.replay(decode(command))
+    for text in broker.not_replayed:
+        log.error(f"journal: a command could not be applied and is passed over: {text[:1000]}")
     count = broker.restore(recovered.queues, recovered.highest, recovered.clean)
     queues = [queue.id for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
     store.count_live(queues)

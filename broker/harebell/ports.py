@@ -160,8 +160,8 @@ class SessionHandle(ABC):
         """Close the connection with 320 CONNECTION_FORCED and this text."""
 
     @abstractmethod
-    def unacked_positions(self) -> list[tuple[int, int]]:
-        """List queue id and position of every delivery that awaits an answer."""
+    def unacked_messages(self) -> list[tuple[int, int, Message]]:
+        """List queue id, position and message of every delivery that awaits an answer."""
 
     @abstractmethod
     def block(self, reason: str) -> None:

@@ -116,7 +116,8 @@ def test_any_consumer_table_is_taken_or_refused(arguments: dict[str, object]) ->
 def test_the_default_type_applies_where_none_is_asked_for() -> None:
     assert queue_type({}, "quorum", "q") == "quorum"
     assert queue_type({"x-queue-type": "classic"}, "quorum", "q") == "classic"
-    for asked in ("nosuch", "", 1, None, ["classic"], {}):
+    wrong: list[object] = ["nosuch", "", 1, None, ["classic"], {}]
+    for asked in wrong:
         with pytest.raises(BrokerError):
             queue_type({"x-queue-type": asked}, "classic", "q")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from pamqp import commands
 
 from harebell.content.message import OVERHEAD
 from harebell.content.table import Table
-from harebell.engine.commands import CreateVhost, DeclareQueue, DeleteQueue
+from harebell.engine.commands import Command, CreateVhost, DeclareQueue, DeleteQueue
 from harebell.errors import NOT_ALLOWED, BrokerError
-from tests.support.client import ClientChannel, queue_declare
+from tests.support.client import ClientChannel, exchange_declare, queue_declare
 from tests.support.journal import DelayedJournal
 from tests.support.node import Node
 
@@ -90,3 +91,58 @@ def test_held_bytes_count_ready_and_unacked_messages(node: Node, channel: Client
     channel.purge("q")
     channel.ack(1)
     assert node.broker.held_bytes() == 0
+
+
+# durable exchanges that go with their last binding
+
+
+def topology_after(journal: DelayedJournal) -> set[str]:
+    """Give the exchanges a broker has that recovers from a journal."""
+    recovered = Node(DelayedJournal())
+    for kind, *fields in journal.records:
+        if kind == "command":
+            (command,) = fields
+            assert isinstance(command, Command)
+            recovered.broker.replay(command)
+    return set(recovered.vhost.exchanges)
+
+
+@pytest.mark.parametrize("how", ["unbind", "delete queue", "hang up"])
+def test_a_durable_auto_delete_exchange_that_went_does_not_come_back(how: str) -> None:
+    journal = DelayedJournal()
+    node = Node(journal)
+    client = node.connect()
+    channel = client.channel()
+    channel.send(exchange_declare("x", "fanout", True, True), exchange_declare("y", "fanout", True, True))
+    channel.send(commands.Exchange.Bind(destination="y", source="x"))
+    node.sync()
+    client.received()
+    channel.declare_queue("q", exclusive=True)
+    channel.bind("q", "y")
+    if how == "unbind":
+        channel.send(commands.Queue.Unbind(queue="q", exchange="y"))
+        channel.expect_silence()
+        node.sync()
+        channel.expect(commands.Queue.UnbindOk)
+    elif how == "delete queue":
+        channel.send(commands.Queue.Delete(queue="q", nowait=True))
+    else:
+        client.hang_up()
+    assert not {"x", "y"} & set(node.vhost.exchanges)
+    assert not {"x", "y"} & topology_after(journal)
+
+
+def test_recovery_does_not_guess_that_an_exchange_went() -> None:
+    """A binding of a transient queue kept it; the journal knows nothing of that binding."""
+    journal = DelayedJournal()
+    node = Node(journal)
+    channel = node.connect().channel()
+    channel.send(exchange_declare("x", "fanout", True, True), queue_declare("d", durable=True))
+    channel.send(queue_declare("t"), queue_declare("later", durable=True))
+    for queue in ("d", "t"):
+        channel.send(commands.Queue.Bind(queue=queue, exchange="x"))
+    channel.send(commands.Queue.Unbind(queue="d", exchange="x"))
+    channel.send(commands.Queue.Bind(queue="later", exchange="x"))
+    node.sync()
+    assert "x" in node.vhost.exchanges
+    assert "x" in topology_after(journal)

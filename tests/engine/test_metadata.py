@@ -182,3 +182,77 @@ def test_a_destination_that_is_missing_is_not_found(node: Node, to_queue: bool) 
     with pytest.raises(BrokerError) as refused:
         destination_of(node.vhost, "nosuch", to_queue)
     assert refused.value.row is NOT_FOUND
+
+
+# replay, after a snapshot that holds what the commands repeat
+
+
+def test_a_repeated_declaration_keeps_the_queue_and_its_bindings(node: Node, channel: ClientChannel) -> None:
+    bound = Bind("/", "x", "q", True, "", {})
+    carry_out(node, EXCHANGE, QUEUE, bound)
+    before = node.queue("q")
+    for command in (EXCHANGE, QUEUE, bound):
+        node.broker.replay(command)
+    assert node.queue("q") is before
+    assert [binding.destination for binding in node.vhost.exchanges["x"].bindings.values()] == [before]
+    channel.publish(b"x", exchange="x")
+    assert channel.drain("q") == [b"x"]
+
+
+def test_a_queue_deleted_and_declared_again_leaves_no_ghost(node: Node, channel: ClientChannel) -> None:
+    history: list[Command] = [
+        QUEUE,
+        Bind("/", "amq.fanout", "q", True, "old", {}),
+        DeleteQueue("/", "q"),
+        declaration(queue_id=2),
+        Bind("/", "amq.fanout", "q", True, "new", {}),
+    ]
+    carry_out(node, *history)
+    for command in history:
+        node.broker.replay(command)
+    assert node.queue("q").id == 2
+    (binding,) = node.vhost.exchanges["amq.fanout"].bindings.values()
+    assert (binding.destination, binding.routing_key) == (node.queue("q"), "new")
+
+
+def test_an_exchange_that_changed_its_type_leaves_no_ghost(node: Node) -> None:
+    hashing = DeclareExchange("/", "x", "x-consistent-hash", True, False, False, {})
+    history: list[Command] = [
+        hashing,
+        Bind("/", "amq.fanout", "x", False, "", {}),
+        DeleteExchange("/", "x"),
+        EXCHANGE,
+    ]
+    carry_out(node, *history)
+    for command in history:
+        node.broker.replay(command)
+    assert node.vhost.exchanges["x"].type_name == "fanout"
+    assert not node.vhost.exchanges["amq.fanout"].bindings
+
+
+def test_what_does_not_fit_any_more_is_passed_over(node: Node) -> None:
+    odd: list[Command] = [
+        DeleteQueue("/", "nosuch"),
+        DeleteExchange("/", "nosuch"),
+        Bind("/", "nosuch", "q", True, "", {}),
+        Unbind("/", "amq.fanout", "nosuch", True, "", {}),
+        DeclareExchange("/", "x", "x-of-a-plugin", True, False, False, {}),
+        declaration(vhost="nosuch"),
+    ]
+    for command in odd:
+        node.broker.replay(command)
+    assert "x" not in node.vhost.exchanges
+
+
+def test_a_long_chain_of_auto_delete_exchanges_goes_without_recursion(
+    node: Node, channel: ClientChannel
+) -> None:
+    length = 3000
+    commands: list[Command] = [
+        DeclareExchange("/", f"x{i}", "fanout", False, True, False, {}) for i in range(length)
+    ]
+    commands += [Bind("/", f"x{i}", f"x{i + 1}", False, "", {}) for i in range(length - 1)]
+    carry_out(node, *commands, DeclareQueue("/", "end", 7, "classic", False, 0, False, {}))
+    carry_out(node, Bind("/", f"x{length - 1}", "end", True, "", {}))
+    carry_out(node, DeleteQueue("/", "end"))
+    assert not [name for name in node.vhost.exchanges if name.startswith("x")]

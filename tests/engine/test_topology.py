@@ -5,6 +5,8 @@ The refusals are in ``tests/amqp/methods``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from harebell.engine import topology
@@ -31,7 +33,7 @@ def declare(caller: Caller, name: str, durable: bool = True, exclusive: bool = F
 
 
 def test_a_durable_change_returns_the_lsn_of_its_record(caller: Caller, journal: DelayedJournal) -> None:
-    steps = [
+    steps: list[Callable[[], int]] = [
         lambda: declare(caller, "q"),
         lambda: topology.declare_exchange(caller, "x", "fanout", True, False, False, {}),
         lambda: topology.bind(caller, "x", "q", True, "", {}),

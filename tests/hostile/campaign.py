@@ -10,7 +10,7 @@ from typing import Final
 
 from pamqp import commands
 
-from tests.hostile.inputs import Input, Source
+from tests.hostile.inputs import QUEUE, Input, Source
 from tests.server.process import BrokerProcess
 from tests.server.wire import METHOD, RawFrame, Wire, decode, describe, publish
 
@@ -18,6 +18,9 @@ MIB: Final = 1024 * 1024
 ANSWER_SECONDS: Final = 10.0
 WARM_UP: Final = 200
 """Inputs after which growth of memory is measured: the first ones fill caches."""
+
+FRESH_QUEUE: Final = 50
+"""Inputs after which the queue they work with is new: one declared otherwise would refuse all that follow."""
 
 CLOSE_CODES: Final = frozenset((200, 320, 403, 404, 405, 406, 501, 502, 503, 504, 505, 530, 540))
 """What a close may say; 541 is a defect of ours."""
@@ -117,6 +120,8 @@ def run_campaign(broker: BrokerProcess, seed: int, inputs: int, first: int = 0) 
     for number in range(first, first + inputs):
         if number == first + WARM_UP:
             before = broker.resident_bytes()
+        if number % FRESH_QUEUE == 0:
+            _delete_queue(broker.port)
         _send(broker.port, source.input(), f"seed {seed}, input {number}", outcome)
         assert standing.failure is None, (
             f"seed {seed}, input {number}: the standing connection: {standing.failure!r}"
@@ -126,6 +131,11 @@ def run_campaign(broker: BrokerProcess, seed: int, inputs: int, first: int = 0) 
     outcome.slowest = standing.slowest
     broker.assert_unharmed()
     return outcome
+
+
+def _delete_queue(port: int) -> None:
+    with Wire(port).open(channels=1) as client:
+        client.call(commands.Queue.Delete(queue=QUEUE), 1, commands.Queue.DeleteOk)
 
 
 def _send(port: int, given: Input, where: str, outcome: Outcome) -> None:

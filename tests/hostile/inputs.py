@@ -15,6 +15,9 @@ from pamqp import base, commands
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 METHODS: Final[tuple[type[base.Frame], ...]] = tuple(commands.INDEX_MAPPING.values())
 WIDTHS: Final = {"octet": 1, "short": 2, "long": 4, "longlong": 8, "timestamp": 8}
+QUEUE: Final = "jobs"
+"""The queue of the polite frames."""
+
 TYPES: Final = (
     *(b"direct", b"fanout", b"topic", b"headers", b"x-consistent-hash", b"x-modulus-hash", b"x-random"),
     *(b"x-recent-history", b"x-nonsense"),

@@ -102,18 +102,23 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def running_broker(
-    folder: Path, *arguments: str, settings: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    data_dir: Path | None = None,
 ) -> Iterator[BrokerProcess]:
-    """Run a broker in memory on a free port of 127.0.0.1 and end it afterwards.
+    """Run a broker on a free port of 127.0.0.1 and end it afterwards.
 
     Args:
         folder: for its log and its ports file.
+        data_dir: for durable state; in memory when absent.
         arguments: more options of ``harebell serve``.
         settings: such as ``{"SERVER__BACKLOG": "5"}``.
     """
     log_file, ports_file = folder / "broker.log", folder / "ports.json"
     ports_file.unlink(missing_ok=True)
-    line = command("serve", "--in-memory", "--bind", "127.0.0.1", "--port", "0", "--log-format", "text")
+    line = command("serve", "--bind", "127.0.0.1", "--port", "0", "--log-format", "text")
+    line += ["--in-memory"] if data_dir is None else ["--data-dir", str(data_dir)]
     line += ["--ports-file", str(ports_file), *arguments]
     with log_file.open("wb") as log:
         process = subprocess.Popen(

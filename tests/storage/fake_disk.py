@@ -1,8 +1,9 @@
 """A disk that can lose power: it keeps what was synced apart from what was only written.
 
-Faults are set by the test: short writes, ENOSPC, EIO on write or sync.  ``power_cut`` gives the files as they
-may be found after a cut: every synced octet, and of the unsynced writes any prefix, each of the later ones
-perhaps as zeros (blocks reach a real disk in any order).
+Faults are set by the test: short writes, ENOSPC, EIO on any operation, a power cut before any operation.
+``power_cut`` gives the files as they may be found afterwards: every synced octet; of the unsynced octets any
+prefix, any block of which may be zeros (blocks reach a real disk in any order); and of the names created,
+renamed or deleted since the folder was synced, each one as it was or as it is.
 """
 
 from __future__ import annotations
@@ -15,116 +16,157 @@ from collections.abc import Callable
 from harebell.storage.files import Files, LogFile
 
 
+class PowerCut(BaseException):
+    """The power is gone: nothing may catch this."""
+
+
+class Content:
+    """One file's octets, whatever it is called."""
+
+    def __init__(self, octets: bytes = b"") -> None:
+        self.octets = bytearray(octets)
+        self.synced = len(octets)
+
+
 class FakeFile(LogFile):
     """One open file of a fake disk."""
 
     def __init__(self, disk: FakeDisk, name: str) -> None:
         self._disk = disk
         self._name = name
+        self._content = disk.files[name]
+        self.closed = False
 
     def write(self, data: bytes) -> int:
-        return self._disk.write(self._name, data)
+        assert not self.closed, f"{self._name} is written after it was closed"
+        disk = self._disk
+        disk.operation("write", self._name)
+        size = len(data)
+        if disk.short_writes is not None and size > 1:
+            size = disk.short_writes.randint(1, size)
+        if disk.space is not None:
+            if disk.space <= 0:
+                disk.refusals += 1
+                if disk.on_full is not None:
+                    disk.on_full()
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            size = min(size, disk.space)
+            disk.space -= size
+        self._content.octets += data[:size]
+        return size
 
     def sync(self) -> None:
-        self._disk.sync(self._name)
+        assert not self.closed, f"{self._name} is synced after it was closed"
+        self._disk.operation("sync", self._name)
+        self._disk.syncs += 1
+        if not self._disk.skip_sync:
+            self._content.synced = len(self._content.octets)
 
     def truncate(self, size: int) -> None:
-        content = self._disk.content[self._name]
-        del content[size:]
-        self._disk.synced[self._name] = min(self._disk.synced[self._name], size)
+        self._disk.operation("truncate", self._name)
+        del self._content.octets[size:]
+        self._content.synced = min(self._content.synced, size)
 
     def close(self) -> None:
-        pass
+        assert not self.closed, f"{self._name} is closed twice"
+        self.closed = True
 
 
 class FakeDisk(Files):
     """Files in memory.
 
     Attributes:
-        content: what a reader sees now.
-        synced: how many octets of each file are on stable storage.
+        files: what a reader sees now.
+        durable: what each name meant when the folder was last synced.
         space: octets that may still be written; None is unlimited.
-        on_write, on_sync: called before each; may raise.
+        refusals: how often a write found no space.
+        on_full: called each time.
+        before: called with the operation and the file's name before each operation; may raise.
         skip_sync: the test switch that makes sync a lie.
+        syncs, operations: counters.
     """
 
     def __init__(self) -> None:
-        self.content: dict[str, bytearray] = {}
-        self.synced: dict[str, int] = {}
-        self.durable_names: set[str] = set()
+        self.files: dict[str, Content] = {}
+        self.durable: dict[str, Content] = {}
         self.space: int | None = None
+        self.refusals = 0
+        self.on_full: Callable[[], None] | None = None
         self.short_writes: random.Random | None = None
-        self.on_write: Callable[[str], None] | None = None
-        self.on_sync: Callable[[str], None] | None = None
+        self.before: Callable[[str, str], None] | None = None
         self.skip_sync = False
         self.syncs = 0
+        self.operations = 0
+
+    def operation(self, kind: str, name: str) -> None:
+        """Count an operation; the test may make it fail."""
+        self.operations += 1
+        if self.before is not None:
+            self.before(kind, name)
 
     def names(self) -> list[str]:
-        return sorted(self.content)
+        return sorted(self.files)
 
     def read(self, name: str) -> bytes:
-        return bytes(self.content[name])
+        return bytes(self.files[name].octets)
 
     def create(self, name: str) -> LogFile:
-        self.content[name] = bytearray()
-        self.synced[name] = 0
+        self.operation("create", name)
+        self.files[name] = Content()
         return FakeFile(self, name)
 
     def append(self, name: str) -> LogFile:
         return FakeFile(self, name)
 
     def replace(self, name: str, data: bytes) -> None:
-        self.write(name + ".tmp", data)
-        self.sync(name + ".tmp")
-        self.content[name] = self.content.pop(name + ".tmp")
-        self.synced[name] = self.synced.pop(name + ".tmp")
+        temporary = name + ".tmp"
+        file = self.create(temporary)
+        try:
+            while data:
+                data = data[file.write(data) :]
+            file.sync()
+        except OSError:
+            self.remove(temporary)
+            raise
+        self.operation("rename", name)
+        self.files[name] = self.files.pop(temporary)
         self.sync_folder()
 
     def remove(self, name: str) -> None:
-        del self.content[name]
-        del self.synced[name]
+        self.operation("remove", name)
+        del self.files[name]
 
     def sync_folder(self) -> None:
-        self.durable_names = set(self.content)
+        self.operation("sync_folder", "")
+        self.syncs += 1
+        if not self.skip_sync:
+            self.durable = dict(self.files)
 
     def free_bytes(self) -> int:
         return 1 << 40 if self.space is None else self.space
 
-    def write(self, name: str, data: bytes) -> int:
-        if self.on_write is not None:
-            self.on_write(name)
-        size = len(data)
-        if self.short_writes is not None and size > 1:
-            size = self.short_writes.randint(1, size)
-        if self.space is not None:
-            if self.space <= 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            size = min(size, self.space)
-            self.space -= size
-        self.content.setdefault(name, bytearray()).extend(data[:size])
-        self.synced.setdefault(name, 0)
-        return size
+    def put(self, name: str, octets: bytes) -> None:
+        """Put a file there, durably."""
+        self.files[name] = self.durable[name] = Content(octets)
 
-    def sync(self, name: str) -> None:
-        if self.on_sync is not None:
-            self.on_sync(name)
-        self.syncs += 1
-        if not self.skip_sync:
-            self.synced[name] = len(self.content[name])
+    def size(self) -> int:
+        """Give the octets of all files."""
+        return sum(len(content.octets) for content in self.files.values())
 
-    def power_cut(self, seed: int, block: int = 512) -> FakeDisk:
+    def power_cut(self, chance: random.Random, block: int = 512) -> FakeDisk:
         """Give the disk as it may be found after losing power now."""
-        chance = random.Random(seed)
         after = FakeDisk()
-        for name, content in self.content.items():
-            if name not in self.durable_names and chance.random() < 0.5:
-                continue
-            synced = self.synced[name]
-            kept = bytearray(content[: chance.randint(synced, len(content))])
-            for start in range(synced, len(kept), block):
-                if chance.random() < 0.2:
-                    kept[start : start + block] = bytes(len(kept[start : start + block]))
-            after.content[name] = kept
-            after.synced[name] = len(kept)
-        after.sync_folder()
+        for name in sorted({*self.files, *self.durable}):
+            content = chance.choice([self.files.get(name), self.durable.get(name)])
+            if content is not None:
+                after.put(name, _as_found(content, chance, block))
         return after
+
+
+def _as_found(content: Content, chance: random.Random, block: int) -> bytes:
+    kept = content.octets[: chance.randint(content.synced, len(content.octets))]
+    for start in range(content.synced, len(kept), block):
+        if chance.random() < 0.2:
+            end = min(start + block, len(kept))
+            kept[start:end] = bytes(end - start)
+    return bytes(kept)

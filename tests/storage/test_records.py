@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from harebell.storage.records import (
     SEGMENT_HEAD_SIZE,
     SETTLE,
     BadSegment,
+    ForeignSegment,
     Gap,
     Record,
     decode_segment_head,
@@ -95,7 +99,16 @@ def test_a_segment_head_names_its_base_and_its_node() -> None:
 
 
 def test_a_newer_format_is_refused_in_words() -> None:
-    head = bytearray(encode_segment_head(0, 1))
-    head[5] = 2
-    with pytest.raises(BadSegment, match="newer harebell"):
-        decode_segment_head(bytes(head))
+    head = struct.pack(">4sHBBQQ", b"HBWL", 2, 1, 0, 0, 1)
+    with pytest.raises(ForeignSegment, match="newer harebell"):
+        decode_segment_head(head + struct.pack(">I", zlib.crc32(head)) + bytes(4))
+
+
+def test_a_flipped_bit_in_a_segment_head_is_damage_and_no_newer_format() -> None:
+    head = encode_segment_head(3, 5)
+    for bit in range((SEGMENT_HEAD_SIZE - 4) * 8):
+        flipped = bytearray(head)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        with pytest.raises(BadSegment) as caught:
+            decode_segment_head(bytes(flipped))
+        assert not isinstance(caught.value, ForeignSegment), f"bit {bit}: {caught.value}"

@@ -192,13 +192,15 @@ def damage(random: Random, data: bytes) -> bytes:
     return bytes(damaged)
 
 
-def furnish(random: Random, channel: ClientChannel) -> None:
+def furnish(random: Random, channel: ClientChannel, *, durable: bool = False) -> None:
     """Declare what most questions are about."""
     for name, kind in EXCHANGES.items():
         alternate = {"alternate-exchange": "alternate"} if name in ("headers", "topic") else {}
-        channel.declare_exchange(name, kind, auto_delete=name == "brief", arguments={**alternate})
+        channel.declare_exchange(
+            name, kind, durable=durable, auto_delete=name == "brief", arguments={**alternate}
+        )
     for queue in QUEUES:
-        channel.declare_queue(queue)
+        channel.declare_queue(queue, durable=durable)
     for name, kind in EXCHANGES.items():
         for queue in QUEUES[:2]:
             key = "1" if "hash" in kind else random.choice(QUEUES)

@@ -184,6 +184,11 @@ class Channel:
         self._expecting = EXPECT_METHOD
         route = self._route
         assert route is not None
+        connection = self.connection
+        vhost = connection.vhost
+        if vhost is not None and route.generation != vhost.generation:
+            # The topology changed between the method and the end of its content.
+            route = connection.resolve(route.arguments)
         confirms = self.confirms
         if self._plain and not route.dynamic and not route.immediate and self.transaction is None:
             if route.error is not None:
@@ -330,8 +335,10 @@ class Channel:
         return self.confirms.active and self.confirms.emit(self.out, self.wire, durable)
 
     def held_bytes(self) -> i64:
-        """Bytes that are in no queue yet: the body being received and an open transaction's publishes."""
-        total: i64 = 0
+        """Bytes in no queue: content being received, publishes of an open transaction, replies held back."""
+        total: i64 = len(self._header)
+        for _, frames in self.held:
+            total += len(frames)
         for part in self._parts:
             total += len(part)
         for part in self._folded:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from pamqp import commands
+from pamqp.base import Frame
 
 from harebell.amqp.channel import Channel
 from harebell.amqp.connection import CLOSED, CLOSING, Connection
@@ -25,6 +26,16 @@ def reply_text(error: BrokerError) -> str:
     return raw.decode("utf-8", "ignore")
 
 
+def _close_method(close: type[Frame], method: int, error: BrokerError) -> bytes:
+    return encode(
+        close,
+        reply_code=error.row.code,
+        reply_text=reply_text(error),
+        class_id=method >> 16 & 0xFFFF,
+        method_id=method & 0xFFFF,
+    )
+
+
 def close_connection(connection: Connection, method: int, error: BrokerError) -> None:
     """Send ``connection.close`` and ignore everything but its answer from now on."""
     if connection.phase >= CLOSING:
@@ -36,13 +47,7 @@ def close_connection(connection: Connection, method: int, error: BrokerError) ->
     connection.close_reason = str(error)
     connection.out.method(
         0,
-        encode(
-            commands.Connection.Close,
-            reply_code=error.row.code,
-            reply_text=reply_text(error),
-            class_id=method >> 16 & 0xFFFF,
-            method_id=method & 0xFFFF,
-        ),
+        _close_method(commands.Connection.Close, method, error),
     )
 
 
@@ -52,13 +57,7 @@ def close_channel(connection: Connection, channel: Channel, method: int, error: 
     channel.closing = True
     connection.out.method(
         channel.wire,
-        encode(
-            commands.Channel.Close,
-            reply_code=error.row.code,
-            reply_text=reply_text(error),
-            class_id=method >> 16 & 0xFFFF,
-            method_id=method & 0xFFFF,
-        ),
+        _close_method(commands.Channel.Close, method, error),
     )
 
 
@@ -119,9 +118,9 @@ def release_connection(connection: Connection) -> None:
     for channel in [waiting for waiting in awaiting if waiting.connection is connection]:
         del awaiting[channel]  # closed by the client, its close-ok held back
     connection.forget_channel(0)
+    connection.broker.sessions.closed(connection.id)
     if connection.vhost is not None:
         connection.broker.session_closed(connection.id, connection.vhost)
-    connection.broker.sessions.closed(connection.id)
 
 
 def connection_lost(connection: Connection) -> None:

@@ -33,6 +33,7 @@ from harebell.amqp.constants import (
     HANDSHAKE_FRAME_MAX,
 )
 from harebell.amqp.outbox import Outbox
+from harebell.content.message import Message
 from harebell.engine.broker import Broker
 from harebell.engine.routing import Route
 from harebell.engine.vhost import Vhost
@@ -354,7 +355,8 @@ class Connection(SessionHandle):
         if frame_max > 0:
             self.frame_limit = frame_max - FRAME_OVERHEAD + FRAME_TOLERANCE
         else:
-            self.frame_limit = 0x7FFFFFF0
+            # Without a negotiated maximum no frame need be larger than the largest message.
+            self.frame_limit = max(self.max_message_size, HANDSHAKE_FRAME_MAX)
 
     def _emit_confirms(self) -> None:
         durable: i64 = self.journal.durable
@@ -387,15 +389,15 @@ class Connection(SessionHandle):
             total += channel.held_bytes()
         return total
 
-    def unacked_positions(self) -> list[tuple[int, int]]:
-        """List queue id and position of every delivery that awaits an answer."""
-        found: list[tuple[int, int]] = []
+    def unacked_messages(self) -> list[tuple[int, int, Message]]:
+        """List queue id, position and message of every delivery that awaits an answer."""
+        found: list[tuple[int, int, Message]] = []
         for channel in self.channels.values():
             for entry in channel.window.entries():
-                found.append((entry.queue.id, entry.position))
+                found.append((entry.queue.id, entry.position, entry.message))
             if channel.transaction is not None:
                 for entry in channel.transaction.answered():
-                    found.append((entry.queue.id, entry.position))
+                    found.append((entry.queue.id, entry.position, entry.message))
         return found
 
     def writable_again(self) -> None:

@@ -145,6 +145,7 @@ def _sender_selected(properties: Properties, header: bytes, keys: list[str]) -> 
         if not isinstance(value, list):
             raise BrokerError(PRECONDITION_FAILED, "invalid header '" + name + "': not an array of strings")
         keys.extend([key for key in value if isinstance(key, str)])
+    keys[:] = dict.fromkeys(keys)
     if "BCC" in headers:
         return without_headers(header, [b"BCC"])
     return header

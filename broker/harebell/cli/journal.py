@@ -139,7 +139,7 @@ def _snapshot(data_dir: Path) -> str:
     if not path.exists():
         return "snapshot: none"
     try:
-        lsn, commands = decode_snapshot(path.read_bytes())
+        snapshot = decode_snapshot(path.read_bytes())
     except BadSnapshot as error:
         return f"snapshot: damaged ({error})"
-    return f"snapshot: {len(commands)} commands as of lsn {lsn}"
+    return f"snapshot: {len(snapshot.commands)} commands as of lsn {snapshot.lsn}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i32, i64, mypyc_attr
 
 OVERHEAD = 160
 """Bytes of memory a queued message costs beside its header and body, measured on CPython 3.11."""
@@ -19,16 +19,18 @@ class Message:
         body: the whole body.
         persistent: delivery-mode 2.
         segment: number of the journal's segment that holds it; 0 if it was never journaled.
+        share: octets of its journal record for each queue that took it; 0 if it was never journaled.
     """
 
-    __slots__ = ("address", "body", "header", "persistent", "segment")
+    __slots__ = ("address", "body", "header", "persistent", "segment", "share")
 
     def __init__(self, address: bytes, header: bytes, body: bytes, persistent: bool) -> None:
         self.address = address
         self.header = header
         self.body = body
         self.persistent = persistent
-        self.segment: i64 = 0
+        self.segment: i32 = 0
+        self.share: i32 = 0
 
     def size(self) -> i64:
         """Bytes of header and body."""

@@ -21,19 +21,25 @@ CLASSIC_AND_QUORUM: Final = CLASSIC | QUORUM
 STREAM: Final = frozenset({"stream"})
 ALL_TYPES: Final = CLASSIC | QUORUM | STREAM
 
+QUEUE_TYPE: Final = "x-queue-type"
+EXPIRES: Final = "x-expires"
+DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
+DEAD_LETTER_ROUTING_KEY: Final = "x-dead-letter-routing-key"
+SINGLE_ACTIVE_CONSUMER: Final = "x-single-active-consumer"
+"""Keys other modules look at."""
+
 Check = Callable[[object], str | None]
 """Gives None if the value is good, else what is wrong with it."""
 
 
-def integer(low: int, high: int | None = None) -> Check:
-    """Check for a whole number within bounds, both included."""
+def integer(low: int, high: int = 2**63 - 1) -> Check:
+    """Check for a whole number within bounds, both included; a timestamp is none."""
 
     def check(value: object) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int):
+        if type(value) is not int:
             return f"expected a number, got {value!r}"
-        if value < low or (high is not None and value > high):
-            bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-            return f"{value} is not {bounds}"
+        if not low <= value <= high:
+            return f"{value} is not between {low} and {high}"
         return None
 
     return check
@@ -209,7 +215,7 @@ def consumer_priority(arguments: Table, type_name: str) -> int:
         if row is not None and type_name not in row[0]:
             raise BrokerError(PRECONDITION_FAILED, f"invalid arg '{key}' for consumer of a {type_name} queue")
     priority = arguments.get("x-priority", 0)
-    if isinstance(priority, bool) or not isinstance(priority, int):
+    if type(priority) is not int:
         raise BrokerError(
             PRECONDITION_FAILED, f"invalid arg 'x-priority' for consumer: expected a number, got {priority!r}"
         )

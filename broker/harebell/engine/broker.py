@@ -8,7 +8,15 @@ from typing import Final
 from harebell.content.message import OVERHEAD, Message
 from harebell.content.table import Table
 from harebell.engine.alarms import Alarms
-from harebell.engine.commands import Command, CreateVhost, DeclareQueue, DeleteQueue, encode
+from harebell.engine.commands import (
+    Command,
+    CreateVhost,
+    DeclareQueue,
+    DeleteExchange,
+    DeleteQueue,
+    DeleteVhost,
+    encode,
+)
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.metadata import apply, delete_queue
 from harebell.engine.sessions import Sessions
@@ -75,6 +83,7 @@ class Broker:
         self.alarms = Alarms()
         self.sessions = Sessions()
         self.vhosts: dict[str, Vhost] = {}
+        self.not_replayed: list[str] = []
         self._last_queue_id = 0
         apply(self, CreateVhost(DEFAULT_VHOST))
 
@@ -100,10 +109,26 @@ class Broker:
         return found
 
     def commit(self, command: Command, durable: bool) -> int:
-        """Journal a checked command if it is durable, apply it, and return the lsn its reply waits for."""
-        lsn = self.journal.command(encode(command)) if durable else 0
+        """Apply a checked command, journal it if it is durable, and return the lsn its reply waits for.
+
+        Applied first: what cannot be applied must not be in the journal, where every start would meet it.
+        """
+        encoded = encode(command) if durable else b""
         apply(self, command)
-        return int(lsn)
+        lsn = int(self.journal.command(encoded)) if durable else 0
+        if isinstance(command, CreateVhost | DeleteVhost):
+            return lsn
+        return max(lsn, self._journal_auto_deleted(self.vhosts[command.vhost]))
+
+    def _journal_auto_deleted(self, vhost: Vhost) -> int:
+        """Journal the durable exchanges that just went with their last binding.
+
+        Recovery could not tell: bindings of transient queues and exchanges are not in the journal.
+        """
+        lsn = 0
+        while vhost.auto_deleted:
+            lsn = int(self.journal.command(encode(DeleteExchange(vhost.name, vhost.auto_deleted.pop(0)))))
+        return lsn
 
     def replay(self, command: Command) -> None:
         """Apply a command that recovery read; one that no longer fits is passed over.
@@ -113,10 +138,19 @@ class Broker:
         """
         if isinstance(command, DeclareQueue):
             self._last_queue_id = max(self._last_queue_id, command.queue_id)
+        vhost = None if isinstance(command, CreateVhost | DeleteVhost) else self.vhosts.get(command.vhost)
+        if vhost is not None:
+            vhost.replaying = True
         try:
             apply(self, command)
         except (KeyError, BrokerError):
             return
+        except Exception as error:
+            # One command must never keep a node from starting; the operator is told.
+            self.not_replayed.append(f"{command}: {error!r}")
+        finally:
+            if vhost is not None:
+                vhost.replaying = False
 
     def restore(
         self, queues: dict[int, dict[int, tuple[Message, bool]]], highest: dict[int, int], clean: bool
@@ -127,35 +161,45 @@ class Broker:
             queues: by queue id, position -> message and whether it was returned.
             highest: the highest position each queue ever gave.
             clean: False after a crash: then every message is flagged redelivered, as RabbitMQ does, since
-                a delivery that was not answered leaves no trace.
+                a delivery that was not answered leaves no trace.  The journal is told, so that the flags
+                outlive an orderly stop.
 
         Returns:
             How many messages were restored.
         """
         count = 0
+        # A queue that was deleted may have left messages in the log: its number must not be given again.
+        self._last_queue_id = max(self._last_queue_id, *highest, 0)
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
                 held = queues.get(queue.id, {})
                 entries = [(at, held[at][0], held[at][1] or not clean) for at in sorted(held)]
                 queue.restore(entries, highest.get(queue.id, 0) + 1)
                 count += len(entries)
+                if not clean:
+                    for position, _, _ in entries:
+                        self.journal.requeue(queue.id, position)
         return count
 
-    def alive(self, pairs: set[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Give those (queue id, position) pairs whose message is ready or awaits an answer."""
-        unacked: set[tuple[int, int]] = set()
+    def alive(self, pairs: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[Message, bool]]:
+        """Find the messages that are ready or await an answer among some (queue id, position) pairs.
+
+        Returns:
+            By pair, the message and whether it was delivered before.
+        """
+        found: dict[tuple[int, int], tuple[Message, bool]] = {}
         for session in self.sessions:
-            unacked.update(session.unacked_positions())
-        found = pairs & unacked
-        asked: dict[int, list[int]] = {}
+            for queue_id, position, message in session.unacked_messages():
+                if (queue_id, position) in pairs:
+                    found[(queue_id, position)] = (message, True)
+        asked: dict[int, set[int]] = {}
         for queue_id, position in pairs:
-            asked.setdefault(queue_id, []).append(position)
+            asked.setdefault(queue_id, set()).add(position)
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
                 if queue.id in asked:
-                    head, returned = queue.head(), queue.returned_positions()
-                    ready = [at for at in asked[queue.id] if at >= head or at in returned]
-                    found.update((queue.id, at) for at in ready)
+                    for position, message, returned in queue.held(asked[queue.id]):
+                        found[(queue.id, position)] = (message, returned)
         return found
 
     def session_closed(self, session_id: int, vhost: Vhost) -> None:
@@ -163,6 +207,7 @@ class Broker:
         for name in list(vhost.exclusives.get(session_id, ())):
             delete_queue(vhost, vhost.queues[name])
             vhost.topology_changed()
+        self._journal_auto_deleted(vhost)
 
     def expire_queues(self) -> None:
         """Delete queues that were not used for their ``x-expires``; called by the clock's tick."""
@@ -184,4 +229,6 @@ class Broker:
             for queue in vhost.queues.values():
                 total += queue.ready_bytes + queue.unacked_bytes
                 total += OVERHEAD * (queue.ready_count() + queue.unacked_count)
+            for replies in vhost.reply_queues.values():
+                total += replies.ready_bytes
         return total

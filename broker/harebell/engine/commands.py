@@ -114,11 +114,18 @@ _KINDS: Final[dict[str, type[Any]]] = {
     )
 }
 _KIND: Final = "command"
+_ARGUMENTS: Final = "arguments"
 
 
 def encode(command: Command) -> bytes:
-    """Encode a command as a field table, for the journal."""
-    return encode_table({_KIND: type(command).__name__, **asdict(command)})
+    """Encode a command as a field table, for the journal.
+
+    Arguments are a table of their own, as octets: a client's may be nested as deeply as any can be.
+    """
+    fields = {_KIND: type(command).__name__, **asdict(command)}
+    if _ARGUMENTS in fields:
+        fields[_ARGUMENTS] = encode_table(fields[_ARGUMENTS])
+    return encode_table(fields)
 
 
 def decode(data: bytes) -> Command:
@@ -128,5 +135,8 @@ def decode(data: bytes) -> Command:
         KeyError: a command this version does not know.
     """
     fields = decode_table(data, 4, len(data))
+    arguments = fields.get(_ARGUMENTS)
+    if isinstance(arguments, bytes):
+        fields[_ARGUMENTS] = decode_table(arguments, 4, len(arguments))
     command: Command = _KINDS[str(fields.pop(_KIND))](**fields)
     return command

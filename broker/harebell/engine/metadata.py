@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harebell.content.message import Message
+from harebell.engine.arguments import EXPIRES, SINGLE_ACTIVE_CONSUMER
 from harebell.engine.commands import (
     Bind,
     Command,
@@ -64,7 +65,12 @@ def apply(broker: Broker, command: Command) -> None:
 
 
 def declare_exchange(vhost: Vhost, command: DeclareExchange) -> None:
-    """Create an exchange."""
+    """Create an exchange; one of that name and type stays (recovery repeats what a snapshot holds)."""
+    existing = vhost.exchanges.get(command.name)
+    if existing is not None:
+        if existing.type_name == command.type_name:
+            return
+        delete_exchange(vhost, existing)
     exchange = create(
         command.type_name,
         command.name,
@@ -79,7 +85,12 @@ def declare_exchange(vhost: Vhost, command: DeclareExchange) -> None:
 
 
 def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
-    """Create a queue."""
+    """Create a queue; one of that name and id stays (recovery repeats what a snapshot holds)."""
+    existing = vhost.queues.get(command.name)
+    if existing is not None:
+        if existing.id == command.queue_id:
+            return
+        delete_queue(vhost, existing)
     queue = ClassicQueue(
         command.queue_id,
         command.name,
@@ -91,9 +102,9 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
         broker.dispatcher,
         broker.journal,
         broker.clock,
-        command.arguments.get("x-single-active-consumer") is True,
+        command.arguments.get(SINGLE_ACTIVE_CONSUMER) is True,
     )
-    expires = command.arguments.get("x-expires")
+    expires = command.arguments.get(EXPIRES)
     if isinstance(expires, int):
         queue.expires = expires
         queue.last_used = broker.clock.now
@@ -114,7 +125,8 @@ def delete_queue(vhost: Vhost, queue: Queue) -> None:
             if not owned:
                 del vhost.exclusives[queue.owner]
     queue.drop_all()
-    _unbind_all(vhost, queue)
+    for exchange in _unbind_all(vhost, queue):
+        delete_exchange(vhost, exchange)
     for consumer in list(queue.consumers()):
         # A message on its way to the queue may still be pushed: it must find nobody.
         queue.remove_consumer(consumer)
@@ -122,12 +134,18 @@ def delete_queue(vhost: Vhost, queue: Queue) -> None:
 
 
 def delete_exchange(vhost: Vhost, exchange: Exchange) -> None:
-    """Remove an exchange with every binding from and to it."""
-    if vhost.exchanges.pop(exchange.name, None) is None:
-        return
-    for binding in list(exchange.bindings.values()):
-        exchange.unbind(binding.destination, binding.routing_key, binding.arguments)
-    _unbind_all(vhost, exchange)
+    """Remove an exchange with every binding from and to it, and the auto-delete exchanges that leaves unused.
+
+    Clients can chain exchanges without end, so the cascade is a list of work, not a recursion.
+    """
+    work = [exchange]
+    while work:
+        current = work.pop()
+        if vhost.exchanges.pop(current.name, None) is None:
+            continue
+        for binding in list(current.bindings.values()):
+            current.unbind(binding.destination, binding.routing_key, binding.arguments)
+        work.extend(_unbind_all(vhost, current))
 
 
 def bind(broker: Broker, vhost: Vhost, command: Bind) -> None:
@@ -146,8 +164,9 @@ def unbind(vhost: Vhost, command: Unbind) -> None:
     """Remove a binding, and its source if that was auto-delete and this the last binding from it."""
     source = vhost.exchanges[command.source]
     destination = destination_of(vhost, command.destination, command.to_queue)
-    if source.unbind(destination, command.routing_key, command.arguments) is not None:
-        _delete_if_unused(vhost, source)
+    removed = source.unbind(destination, command.routing_key, command.arguments)
+    if removed is not None and _goes_unused(vhost, source):
+        delete_exchange(vhost, source)
 
 
 def destination_of(vhost: Vhost, name: str, to_queue: bool) -> Destination:
@@ -159,16 +178,24 @@ def destination_of(vhost: Vhost, name: str, to_queue: bool) -> Destination:
     return vhost.queue(name) if to_queue else vhost.exchange(name)
 
 
-def _unbind_all(vhost: Vhost, destination: Destination) -> None:
+def _unbind_all(vhost: Vhost, destination: Destination) -> list[Exchange]:
+    """Remove every binding to a destination and give the exchanges that go with it."""
+    unused: list[Exchange] = []
     for binding in list(destination.incoming):
         source = binding.source
         source.unbind(destination, binding.routing_key, binding.arguments)
-        _delete_if_unused(vhost, source)
+        if _goes_unused(vhost, source):
+            unused.append(source)
+    return unused
 
 
-def _delete_if_unused(vhost: Vhost, exchange: Exchange) -> None:
-    if exchange.auto_delete and not exchange.bindings:
-        delete_exchange(vhost, exchange)
+def _goes_unused(vhost: Vhost, exchange: Exchange) -> bool:
+    """Tell whether an exchange that lost a binding goes with it; a durable one is noted for the journal."""
+    if not exchange.auto_delete or exchange.bindings or vhost.replaying:
+        return False
+    if exchange.durable:
+        vhost.auto_deleted.append(exchange.name)
+    return True
 
 
 def snapshot(broker: Broker) -> list[Command]:

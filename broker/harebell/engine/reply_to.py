@@ -19,7 +19,7 @@ from harebell.engine.queues.queue import Queue
 PSEUDO_QUEUE: Final = "amq.rabbitmq.reply-to"
 PREFIX: Final = "amq.rabbitmq.reply-to."
 
-WAITING_BYTES: Final = 8 * 1024 * 1024
+WAITING_BYTES: Final = 4 * 1024 * 1024
 """Memory that replies to one slow reader may take; more are dropped."""
 
 

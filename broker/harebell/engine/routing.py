@@ -1,7 +1,7 @@
 """Where a published message goes.
 
 Routing collects a *set* of queues: one copy per queue however many bindings match.  Exchange-to-exchange
-bindings are followed with a worklist that visits each exchange once; an exchange that leads to no queue
+bindings are followed with a worklist that visits each exchange once; an exchange that matches nothing
 hands over to its alternate exchange, each at most once (RabbitMQ's rules).
 """
 
@@ -22,6 +22,9 @@ from harebell.ports import Journal
 ROUTE_CACHE_LIMIT = 8192
 """Routes one cache holds before it starts over."""
 
+ROUTE_CACHE_QUEUES = 262_144
+"""Targets all routes of a virtual host may list together, for fan-outs are long."""
+
 
 class Route:
     """The outcome of looking up one ``basic.publish``: cached by its raw arguments.
@@ -33,8 +36,9 @@ class Route:
         durable: True if any of the queues is durable.
         mandatory, immediate: flags of the publish.
         dynamic: routing depends on more than the key and is done per message.
+        arguments: the raw arguments it was worked out from.
+        generation: of the topology it was worked out from.
         error: what to answer instead of routing; never cached.
-        topic: the exchange is a topic exchange whose keys are subject to topic permissions.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Route:
         self.immediate: bool = immediate
         self.dynamic: bool = False
         self.cacheable: bool = True
+        self.generation: i64 = 0
+        self.arguments: bytes = b""
         self.error: BrokerError | None = None
 
     def set_queues(self, queues: list[Queue]) -> None:
@@ -108,7 +114,7 @@ def traverse(
                 return
             if isinstance(current, RecentHistoryExchange):
                 routing.remembering.append(current)
-        for key in keys:
+        for key in keys[:1] if current.ignores_key else keys:
             for destination in current.route(key, properties):
                 found = True
                 if isinstance(destination, Queue):

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 from harebell.content.table import Table
 from harebell.engine.arguments import (
+    DEAD_LETTER_EXCHANGE,
+    QUEUE_TYPE,
     check_queue_arguments,
     different_argument,
     inequivalent,
@@ -96,8 +98,8 @@ def declare_exchange(
         raise BrokerError(
             PRECONDITION_FAILED, f"cannot declare exchange '{name}': limit of {limit} is reached"
         )
-    alternate = arguments.get("alternate-exchange")
-    if alternate is not None:
+    if "alternate-exchange" in arguments:
+        alternate = arguments["alternate-exchange"]
         if not isinstance(alternate, str):
             raise BrokerError(
                 PRECONDITION_FAILED, f"invalid arg 'alternate-exchange' for exchange '{name}': not a string"
@@ -258,7 +260,7 @@ def declare_queue(
     limit = caller.broker.limits.max_queues
     if limit and len(caller.vhost.queues) >= limit:
         raise BrokerError(PRECONDITION_FAILED, f"cannot declare queue '{name}': limit of {limit} is reached")
-    dead_letter_exchange = arguments.get("x-dead-letter-exchange")
+    dead_letter_exchange = arguments.get(DEAD_LETTER_EXCHANGE)
     if isinstance(dead_letter_exchange, str):
         caller.require("read", "queue", name)
         caller.require("write", "exchange", dead_letter_exchange)
@@ -301,9 +303,9 @@ def _same_queue(
         raise inequivalent("durable", "queue", existing.name, vhost, durable, existing.durable)
     if auto_delete != existing.auto_delete:
         raise inequivalent("auto_delete", "queue", existing.name, vhost, auto_delete, existing.auto_delete)
-    asked_type = arguments.get("x-queue-type")
+    asked_type = arguments.get(QUEUE_TYPE)
     if asked_type is not None and asked_type != existing.type_name:
-        raise inequivalent("x-queue-type", "queue", existing.name, vhost, asked_type, existing.type_name)
+        raise inequivalent(QUEUE_TYPE, "queue", existing.name, vhost, asked_type, existing.type_name)
     different = different_argument(existing.arguments, arguments, existing.type_name)
     if different is not None:
         key, received, current = different
@@ -311,13 +313,15 @@ def _same_queue(
 
 
 def find_queue(caller: Caller, name: str) -> Queue:
-    """Passive declare of a queue: any of the three permissions is enough.
+    """Passive declare of a queue: any of the three permissions is enough; puts expiry off, as on RabbitMQ.
 
     Raises:
         BrokerError: ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED.
     """
     _any_permission(caller, "queue", name)
-    return caller.own(caller.vhost.queue(name))
+    queue = caller.own(caller.vhost.queue(name))
+    queue.last_used = caller.broker.clock.now
+    return queue
 
 
 def delete_queue(caller: Caller, name: str, if_unused: bool, if_empty: bool) -> tuple[int, int]:

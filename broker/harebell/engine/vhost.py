@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mypy_extensions import i64
+
 from harebell.content.properties import Properties
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.exchanges.registry import create
 from harebell.engine.queues.queue import Queue
-from harebell.engine.routing import ROUTE_CACHE_LIMIT, Route, Routing, traverse
+from harebell.engine.routing import ROUTE_CACHE_LIMIT, ROUTE_CACHE_QUEUES, Route, Routing, traverse
 from harebell.errors import ACCESS_REFUSED, NOT_FOUND, BrokerError
 from harebell.ports import AccessControl, User
 
@@ -36,6 +38,8 @@ class Vhost:
         exclusives: names of exclusive queues by the id of the connection that owns them.
         expiring: queues with ``x-expires``.
         reply_queues: direct reply-to addressees by their pseudo-queue name.
+        auto_deleted: durable exchanges that went with their last binding; the journal is to be told.
+        replaying: True while recovery repeats commands, which say themselves what goes.
     """
 
     def __init__(self, name: str, access: AccessControl) -> None:
@@ -46,6 +50,10 @@ class Vhost:
         self.exclusives: dict[int, dict[str, None]] = {}
         self.expiring: dict[Queue, None] = {}
         self.reply_queues: dict[str, ReplyQueue] = {}
+        self.auto_deleted: list[str] = []
+        self.replaying: bool = False
+        self.generation: i64 = 1
+        self._cached_queues: i64 = 0
         self._caches: dict[str, dict[bytes, Route]] = {}
         for exchange_name, type_name, internal in PREDECLARED:
             self.exchanges[exchange_name] = create(type_name, exchange_name, True, False, internal, {})
@@ -78,6 +86,11 @@ class Vhost:
 
     def topology_changed(self) -> None:
         """Forget every cached route: an exchange, queue, binding or permission changed."""
+        self.generation += 1
+        self._clear_caches()
+
+    def _clear_caches(self) -> None:
+        self._cached_queues = 0
         for cache in self._caches.values():
             cache.clear()
 
@@ -98,6 +111,8 @@ class Vhost:
         key = arguments[split + 1 : -1].decode("utf-8", "surrogateescape")
         flags = arguments[-1]
         route = Route(address, exchange_name, key, None, bool(flags & 1), bool(flags & 2))
+        route.arguments = arguments
+        route.generation = self.generation
         try:
             self._resolve(user, route)
         except BrokerError as error:
@@ -105,8 +120,9 @@ class Vhost:
             return route
         cache = self.route_cache(user)
         if route.cacheable:
-            if len(cache) >= ROUTE_CACHE_LIMIT:
-                cache.clear()
+            self._cached_queues += len(route.queues)
+            if len(cache) >= ROUTE_CACHE_LIMIT or self._cached_queues >= ROUTE_CACHE_QUEUES:
+                self._clear_caches()
             cache[arguments] = route
         return route
 

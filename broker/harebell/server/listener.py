@@ -24,6 +24,9 @@ PORT_ATTEMPTS: Final = 10
 IPV6_OF_EVERY_MACHINE: Final = ("::1", "::")
 NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
+MEMORY_WATCH_BYTES: Final = 16 * 1024 * 1024
+"""Bytes received after which memory is looked at, however little time has passed."""
+
 SHUTDOWN_TEXT: Final = "broker forced connection closure with reason 'shutdown'"
 
 
@@ -81,6 +84,7 @@ class Server:
         self.blocking = False
         self.free_bytes: Callable[[], int] | None = None
         self._stopping = False
+        self._unwatched = 0
         self._log = logs.get_logger("connection")
         self._methods = Methods(Handshake(handshake, self._note), self._note, self._crashed)
         self._listeners: list[asyncio.Server] = []
@@ -145,6 +149,13 @@ class Server:
             transport.abort()
         return connection
 
+    def received(self, nbytes: int) -> None:
+        """Count what comes in, and look at the memory before it can have grown by much."""
+        self._unwatched += nbytes
+        if self._unwatched >= MEMORY_WATCH_BYTES:
+            self._unwatched = 0
+            self._supervisor.watch_memory()
+
     def lost(self, client: ClientTransport, connection: Connection) -> None:
         """Forget a socket that closed."""
         self.clients.pop(client, None)
@@ -199,6 +210,7 @@ class Server:
         for session in self.broker.sessions:
             session.close_session(SHUTDOWN_TEXT)
         for client in list(self.clients):
+            client.resume_all()
             if client.in_handshake:
                 client.close()
         self.turn.run()

@@ -70,7 +70,7 @@ class Supervisor:
         server.set_clock()
         self._ticks += 1
         if self._ticks % MEMORY_EVERY == 0:
-            self._watch_memory()
+            self.watch_memory()
             self._watch_disk()
         if self._ticks % CONNECTIONS_EVERY == 0:
             now = int(server.broker.clock.now)
@@ -82,7 +82,8 @@ class Supervisor:
         server.broker.expire_queues()
         server.turn.run()
 
-    def _watch_memory(self) -> None:
+    def watch_memory(self) -> None:
+        """Set or clear the memory alarm."""
         server = self._server
         limit = server.options.memory_limit
         if limit <= 0:
@@ -145,9 +146,12 @@ class Supervisor:
     def _heartbeat(self, client: ClientTransport, connection: Connection, now: int) -> None:
         if now - connection.last_said >= connection.heartbeat // 2:
             connection.out.raw(HEARTBEAT)
-        if client.reading_paused:
+        unread = client.unread_bytes()
+        if client.reading_paused or unread < client.unread_before:
+            # Silence says nothing while we do not read, and taking what waits is a sign of life.
             connection.last_heard = now
-        elif now - connection.last_heard >= 2 * connection.heartbeat:
+        client.unread_before = unread
+        if now - connection.last_heard >= 2 * connection.heartbeat:
             self._log.error(
                 f"closing AMQP connection {connection.peer}: missed heartbeats from client, "
                 f"timeout: {connection.heartbeat // 1000}s",

@@ -6,6 +6,7 @@ Interpreted on purpose (an ``asyncio.Protocol`` is called by the loop); it runs 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final, cast
 
 from harebell.amqp.connection import AWAIT_HEADER, Connection
@@ -25,6 +26,13 @@ READ_SMALL: Final = 64 * 1024
 """Bytes taken from a socket at once: few while queues back up in front of consumers, so that a publisher
 at full speed does not keep their acknowledgements waiting."""
 
+READ_FIRST: Final = 16 * 1024
+READ_LEAST: Final = 4 * 1024
+"""Bytes taken at once from a new connection, and at least however long they take to work off."""
+
+LONG_TURN: Final = 0.02
+"""Seconds for which a chunk may keep all others waiting; where one takes longer the next ones are smaller."""
+
 CONTENDED_PAUSE: Final = 0.001
 """Seconds a publisher at full speed then waits for its next turn; it still moves 64 MB/s."""
 
@@ -33,9 +41,7 @@ class ReadBuffer:
     """The buffer all connections of a server read into, one after the other."""
 
     def __init__(self) -> None:
-        memory = memoryview(bytearray(READ_LARGE))
-        self.large = memory
-        self.small = memory[:READ_SMALL]
+        self.memory = memoryview(bytearray(READ_LARGE))
 
 
 class ClientTransport(asyncio.BufferedProtocol):
@@ -52,11 +58,13 @@ class ClientTransport(asyncio.BufferedProtocol):
         self._buffer = server.read_buffer
         self._dispatcher = server.broker.dispatcher
         self._room = 0
+        self._limit = READ_FIRST
         self._contended = False
         self.transport: asyncio.Transport | None = None
         self.out = Outbox(server.turn.outboxes, self)
         self.connection: Connection | None = None
         self._paused_for: set[str] = set()
+        self.unread_before = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the socket."""
@@ -66,9 +74,8 @@ class ClientTransport(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the buffer to read into."""
-        buffer = self._buffer.small if self._contended else self._buffer.large
-        self._room = len(buffer)
-        return buffer
+        self._room = min(self._limit, READ_SMALL) if self._contended else self._limit
+        return self._buffer.memory[: self._room]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Feed the protocol, then let queues deliver.
@@ -79,25 +86,36 @@ class ClientTransport(asyncio.BufferedProtocol):
         connection = self.connection
         if connection is None:
             return
-        if nbytes == self._room:
+        full = nbytes == self._room
+        if full:
             self.pause_reading(YIELD)
-            if nbytes == READ_LARGE:
-                self._loop.call_soon(self.resume_reading, YIELD)
-            else:
+            if self._contended:
                 self._loop.call_later(CONTENDED_PAUSE, self.resume_reading, YIELD)
+            else:
+                self._loop.call_soon(self.resume_reading, YIELD)
+        started = time.monotonic()
         dispatcher = self._dispatcher
         dispatcher.contended = False
-        connection.receive_data(bytes(self._buffer.large[:nbytes]))
+        connection.receive_data(bytes(self._buffer.memory[:nbytes]))
         self._contended = dispatcher.contended
         if connection.stalled:
             self.pause_reading(REPLIES)
         self._turn.run()
+        self._adapt(nbytes, full, time.monotonic() - started)
+        self.server.received(nbytes)
         if connection.has_published:
             self._turn.wait_for_journal(self)
         if connection.wants_close:
             self.close()
         elif connection.has_published and self.server.blocking and not connection.blocked:
             self.server.block(self)
+
+    def _adapt(self, nbytes: int, full: bool, seconds: float) -> None:
+        """Take less at once from a client whose requests are long work, such as fan-out to many queues."""
+        if seconds > LONG_TURN:
+            self._limit = max(READ_LEAST, int(nbytes * LONG_TURN / seconds))
+        elif full and self._limit < READ_LARGE:
+            self._limit = min(READ_LARGE, 2 * self._limit)
 
     def eof_received(self) -> bool:
         """The peer finished sending: close our side too."""
@@ -169,10 +187,19 @@ class ClientTransport(asyncio.BufferedProtocol):
         if self.transport is not None and not self._paused_for and not self.transport.is_closing():
             self.transport.resume_reading()
 
+    def resume_all(self) -> None:
+        """Read again whatever the reasons were: the connection is being closed and its answer matters."""
+        for why in list(self._paused_for):
+            self.resume_reading(why)
+
     @property
     def reading_paused(self) -> bool:
-        """True while nothing is read, so silence says nothing about the peer."""
-        return bool(self._paused_for)
+        """True while nothing is read for our own reasons, so silence says nothing about the peer."""
+        return bool(self._paused_for - {REPLIES})
+
+    def unread_bytes(self) -> int:
+        """Bytes the peer has not taken yet; 0 once the socket is gone."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     def close(self) -> None:
         """Write what is left and close the socket."""

@@ -2,15 +2,17 @@
 
 It touches nothing but the open segment file and its inbox.  A failed sync is final: the pages that failed are
 marked clean and a later sync would lie, so the node stops.  A full disk is not: the batch is cut off again
-and tried until there is space, while nothing is confirmed.
+and tried until there is space, while nothing is confirmed; deletions go on, since they make the space.
 """
 
 from __future__ import annotations
 
 import errno
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from harebell.storage.batch import Batch
@@ -48,19 +50,28 @@ class Committer:
         node: id of the data directory.
         base: lsn of the first record of the segment to begin with; a new file.
         reports: whom to tell.
+        retry_seconds: how long to wait for space on a full disk between two attempts.
 
     Attributes:
         busy: True from ``submit`` until its batch was reported; set and cleared by the event loop.
+
+    Raises:
+        OSError: the first segment cannot be made.
     """
 
-    def __init__(self, files: Files, node: int, base: int, reports: Reports) -> None:
+    def __init__(
+        self, files: Files, node: int, base: int, reports: Reports, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
         self.busy = False
         self._files = files
         self._node = node
         self._reports = reports
+        self._retry_seconds = retry_seconds
         self._inbox: SimpleQueue[Batch | Chore | None] = SimpleQueue()
-        self._stop = threading.Event()
-        self._file = self._open(base)
+        self._postponed: deque[Batch] = deque()
+        self._waiting = False
+        self._stopped = False
+        self._file: LogFile | None = self._open(base)
         self._size = SEGMENT_HEAD_SIZE
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
@@ -79,63 +90,127 @@ class Committer:
 
     def stop(self) -> None:
         """Finish what was submitted, close the file, end the thread; a full disk is not waited for."""
-        self._stop.set()
         self._inbox.put(None)
-        self._thread.join()
+        if self._thread.ident is None:
+            self._run()
+        else:
+            self._thread.join()
+
+    def work(self) -> None:
+        """Without the thread: do what was submitted so far, in the caller's."""
+        while not self._stopped and (self._postponed or not self._inbox.empty()):
+            self._guarded(self._step)
 
     def _run(self) -> None:
+        while not self._stopped:
+            self._guarded(self._step)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            while (batch := self._inbox.get()) is not None:
-                if not isinstance(batch, Batch):
-                    batch()
-                    continue
-                if not self._write(batch.data):
-                    break
-                if batch.sync:
-                    self._file.sync()
-                if batch.next_base >= 0:
-                    self._rotate(batch)
-                self._reports.written(batch.lsn, batch.sync or batch.next_base >= 0)
-        except OSError as error:
-            self._reports.failed(error)
-        finally:
-            self._file.close()
+            work()
+        except Exception as error:
+            self._stopped = True
+            # A loop that is closed already cannot be told, and need not be.
+            with suppress(RuntimeError):
+                self._reports.failed(error if isinstance(error, OSError) else OSError(repr(error)))
+        if self._stopped:
+            with suppress(OSError):
+                self._close()
 
-    def _rotate(self, batch: Batch) -> None:
-        if not batch.sync:
-            self._file.sync()
-        self._file.close()
-        self._file = self._open(batch.next_base)
-        self._size = SEGMENT_HEAD_SIZE
+    def _step(self) -> None:
+        item = self._postponed.popleft() if self._postponed else self._inbox.get()
+        if item is None:
+            self._stopped = True
+        elif isinstance(item, Batch):
+            self._commit(item)
+        else:
+            item()
 
-    def _open(self, base: int) -> LogFile:
-        file = self._files.create(segment_name(base))
-        head = encode_segment_head(base, self._node)
-        while head:
-            head = head[file.write(head) :]
-        file.sync()
-        self._files.sync_folder()
-        return file
+    def _commit(self, batch: Batch) -> None:
+        durable = batch.sync or batch.next_base >= 0
+        if not self._write(batch.data):
+            return
+        if durable:
+            self._open_file().sync()
+        self._reports.written(batch.lsn, durable)
+        if batch.next_base >= 0:
+            self._rotate(batch.next_base)
+
+    def _rotate(self, base: int) -> None:
+        self._close()
+        while True:
+            try:
+                self._file = self._open(base)
+                self._size = SEGMENT_HEAD_SIZE
+                break
+            except OSError as error:
+                if not self._space_comes(error):
+                    return
+        self._has_space()
 
     def _write(self, data: bytes) -> bool:
         """Append all of ``data``, waiting for space if need be; False if told to stop meanwhile."""
-        waiting = False
+        file = self._open_file()
         while True:
             try:
                 rest = data
                 while rest:
-                    rest = rest[self._file.write(rest) :]
+                    rest = rest[file.write(rest) :]
                 break
             except OSError as error:
-                if error.errno not in FULL:
-                    raise
-                self._file.truncate(self._size)
-                if not waiting:
-                    waiting = True
-                    self._reports.full(True)
-                if self._stop.wait(RETRY_SECONDS):
+                if error.errno in FULL:
+                    file.truncate(self._size)
+                if not self._space_comes(error):
                     return False
         self._size += len(data)
-        if waiting:
-            self._reports.full(False)
+        self._has_space()
         return True
+
+    def _space_comes(self, error: OSError) -> bool:
+        """Wait a little before the next attempt, doing chores; False if told to stop meanwhile.
+
+        Raises:
+            OSError: the error given, unless it says that the disk is full.
+        """
+        if error.errno not in FULL:
+            raise error
+        if not self._waiting:
+            self._waiting = True
+            self._reports.full(True)
+        with suppress(Empty):
+            item = self._inbox.get(timeout=self._retry_seconds)
+            if item is None:
+                self._stopped = True
+            elif isinstance(item, Batch):
+                self._postponed.append(item)
+            else:
+                item()
+        return not self._stopped
+
+    def _has_space(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._reports.full(False)
+
+    def _open(self, base: int) -> LogFile:
+        file = self._files.create(segment_name(base))
+        try:
+            head = encode_segment_head(base, self._node)
+            while head:
+                head = head[file.write(head) :]
+            file.sync()
+        except OSError as error:
+            file.close()
+            # A file that could not even be begun holds nothing; only a failed write may be tried again.
+            raise error
+        self._files.sync_folder()
+        return file
+
+    def _open_file(self) -> LogFile:
+        assert self._file is not None
+        return self._file
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

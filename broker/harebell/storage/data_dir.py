@@ -17,6 +17,8 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from harebell.storage.files import make_folder, sync_folder
+
 FORMAT: Final = 1
 IDENTITY: Final = "harebell.json"
 LOCK: Final = "lock"
@@ -52,7 +54,7 @@ class DataDir:
         self.path = path
         self._lock = -1
         try:
-            path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            make_folder(path)
             self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise DataDirError(f"the data directory {path} cannot be used: {error.strerror}") from None
@@ -94,6 +96,8 @@ class DataDir:
             raise DataDirError(
                 f"{file} is damaged; restore it from a backup or name another folder"
             ) from None
+        if not 0 <= node < 1 << 64:
+            raise DataDirError(f"{file} is damaged; restore it from a backup or name another folder")
         if found > FORMAT:
             raise DataDirError(f"{self.path} was written by a newer harebell (format {found}, not {FORMAT})")
         return node
@@ -109,9 +113,7 @@ class DataDir:
                 out.flush()
                 os.fsync(out.fileno())
             os.replace(temporary, file)
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            os.fsync(folder)
-            os.close(folder)
+            sync_folder(self.path)
         except OSError as error:
             raise DataDirError(f"{self.path} is not writable: {error.strerror}") from None
         return node

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -72,6 +73,23 @@ class Files(ABC):
         """Give the free space of the disk."""
 
 
+def sync_folder(path: Path) -> None:
+    """Make what was created, renamed or deleted in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents, durably: a folder lost with the power would take the log along."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
 class DiskFile(LogFile):
     """A real file."""
 
@@ -104,7 +122,7 @@ class DiskFiles(Files):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_folder(folder)
 
     def names(self) -> list[str]:
         """List the files."""
@@ -131,6 +149,10 @@ class DiskFiles(Files):
             while view:
                 view = view[file.write(view) :]
             file.sync()
+        except OSError:
+            with suppress(OSError):
+                self.remove(temporary)
+            raise
         finally:
             file.close()
         os.replace(self.folder / temporary, self.folder / name)
@@ -142,11 +164,7 @@ class DiskFiles(Files):
 
     def sync_folder(self) -> None:
         """Sync the folder itself."""
-        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(self.folder)
 
     def free_bytes(self) -> int:
         """Give the free space of the disk."""

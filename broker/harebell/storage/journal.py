@@ -77,12 +77,15 @@ class WriteAheadLog(Journal):
     Attributes:
         durable: the highest lsn on stable storage.
         appended: the lsn of the next record.
+        bound: the lsn behind the last record whose effect reaches beyond one queue: a command, a
+            transaction, a message copied forward.  Nothing it makes superfluous goes before it is durable.
     """
 
     def __init__(self, start: i64, segments: Segments) -> None:
         super().__init__()
         self.durable = start
         self.appended: i64 = start
+        self.bound: i64 = start
         self.committer: Committer | None = None
         self._segments = segments
         self._out = BytesWriter()
@@ -94,6 +97,7 @@ class WriteAheadLog(Journal):
         self._count: i64 = 0
         self._group: BytesWriter | None = None
         self._urgent: bool = False
+        self._finished: bool = False
 
     def begin_message(self, message: Message) -> None:
         """Start the record of one persistent message; its enqueues follow."""
@@ -127,18 +131,24 @@ class WriteAheadLog(Journal):
         w.write(header)
         w.write(body)
         w.write(self._enqueues.getvalue())
-        message.segment = self._segments.current
-        self._segments.add(self._count)
-        return self._append(MESSAGE, w.getvalue())
+        payload = w.getvalue()
+        count: i64 = self._count
+        if count > 0:
+            share: i64 = (RECORD_HEAD_SIZE + len(payload)) // count
+            segments = self._segments
+            message.segment = i32(segments.current)
+            message.share = i32(share)
+            segments.add(segments.current, share * count)
+        return self._append(MESSAGE, payload)
 
     def settle(self, queue_id: i64, position: i64, message: Message) -> None:
         """Note that a queue no longer holds a message; written with this batch, waited for by nobody."""
         self._settles.add(queue_id, position)
-        self._segments.settle(message.segment, queue_id, position)
+        self._segments.settle(i64(message.segment), i64(message.share))
 
     def forget(self, queue_id: i64, position: i64, message: Message) -> None:
         """A deleted queue lets go of a message: its segment holds one less."""
-        self._segments.settle(message.segment, queue_id, position)
+        self._segments.settle(i64(message.segment), i64(message.share))
 
     def requeue(self, queue_id: i64, position: i64) -> None:
         """Note that a message was returned."""
@@ -146,18 +156,36 @@ class WriteAheadLog(Journal):
 
     def command(self, command: bytes) -> i64:
         """Append a change of metadata, encoded."""
-        return self._append(COMMAND, command)
+        self.bound = self._append(COMMAND, command)
+        return self.bound
 
-    def move(self, payload: bytes, enqueues: list[tuple[int, int]]) -> None:
-        """Copy a message forward: the payload of a MESSAGE record with the enqueues that are still alive."""
+    def move(
+        self, message: Message, enqueues: list[tuple[int, int]], returned: list[tuple[int, int]]
+    ) -> None:
+        """Copy a message forward.
+
+        Args:
+            message: its record in an old segment is no longer needed afterwards.
+            enqueues: queue id and position where it is alive.
+            returned: those of them that were delivered before.
+        """
+        self._segments.settle(i64(message.segment), i64(message.share) * len(enqueues))
+        self.begin_message(message)
         for queue_id, position in enqueues:
-            self._segments.moved(queue_id, position)
-        self._append(MESSAGE, payload)
+            self.enqueue(queue_id, position)
+        self.bound = self.end_message()
+        for queue_id, position in returned:
+            self.requeue(queue_id, position)
+
+    def hasten(self) -> None:
+        """Make durable with the next batch what nobody would wait for."""
+        self._urgent = True
 
     def finish(self) -> None:
-        """The node stops in order: say so in the log."""
+        """The node stops in order: say so in the log, at its very end."""
         self._write_runs()
         self._append(CLEAN, b"")
+        self._finished = True
 
     def begin_transaction(self) -> None:
         """What follows is one record, so valid as a whole or not at all."""
@@ -174,7 +202,8 @@ class WriteAheadLog(Journal):
         payload = group.getvalue()
         if not payload:
             return 0
-        return self._append(GROUP, payload)
+        self.bound = self._append(GROUP, payload)
+        return self.bound
 
     def flush(self) -> None:
         """End of a turn: hand over what gathered if the committer is free."""
@@ -182,14 +211,14 @@ class WriteAheadLog(Journal):
         if committer is None or committer.busy:
             return
         self._write_runs()
-        if len(self._out) == 0:
+        if len(self._out) == 0 and (not self._urgent or self.durable >= self.appended):
             return
         data = self._out.getvalue()
         self._out = BytesWriter()
         sync = self._urgent
         self._urgent = False
         next_base = -1
-        if self._segments.full(self.appended):
+        if self._segments.full(self.appended) and not self._finished:
             next_base = self.appended
             self._segments.rotate(self.appended)
         committer.submit(Batch(data, self.appended, sync, next_base))

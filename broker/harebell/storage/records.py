@@ -66,6 +66,10 @@ class BadSegment(Exception):
     """A file that is no segment of this log; the text says why."""
 
 
+class ForeignSegment(BadSegment):
+    """A whole segment that is not for us: of another node or of a newer format."""
+
+
 class Record(NamedTuple):
     """One valid record: where it starts, what it is, its payload."""
 
@@ -107,7 +111,8 @@ def decode_segment_head(data: bytes) -> tuple[int, int]:
     """Check a segment's head and give its base lsn and node id.
 
     Raises:
-        BadSegment: it is cut, damaged, or of a newer format.
+        BadSegment: it is cut or damaged.
+        ForeignSegment: it is of a newer format.
     """
     size = SEGMENT_HEAD.size
     if len(data) < SEGMENT_HEAD_SIZE:
@@ -115,12 +120,14 @@ def decode_segment_head(data: bytes) -> tuple[int, int]:
     magic, version, digest, _, base, node = SEGMENT_HEAD.unpack_from(data)
     if magic != MAGIC:
         raise BadSegment("this is no harebell segment")
-    if version > VERSION:
-        raise BadSegment(f"written by a newer harebell (format {version}, this one reads up to {VERSION})")
     if zlib.crc32(data[:size]) != struct.unpack_from(">I", data, size)[0]:
         raise BadSegment("the head is damaged")
+    if version > VERSION:
+        raise ForeignSegment(
+            f"written by a newer harebell (format {version}, this one reads up to {VERSION})"
+        )
     if digest != DIGEST_CRC32:
-        raise BadSegment(f"unknown checksum {digest}")
+        raise ForeignSegment(f"unknown checksum {digest}")
     return base, node
 
 

@@ -17,10 +17,12 @@ from harebell.storage.records import (
     COMMAND,
     GROUP,
     MESSAGE,
+    RECORD_HEAD_SIZE,
     REQUEUE,
     SEGMENT_HEAD_SIZE,
     SETTLE,
     BadSegment,
+    ForeignSegment,
     Gap,
     Record,
     decode_message,
@@ -29,7 +31,8 @@ from harebell.storage.records import (
     records_in_group,
     walk,
 )
-from harebell.storage.segments import NAME_SUFFIX
+from harebell.storage.segments import NAME_SUFFIX, segment_name
+from harebell.storage.snapshot import NOTHING, Snapshot
 
 PROGRESS_EVERY: Final = 1 << 28
 """Octets of log between two progress lines."""
@@ -68,29 +71,32 @@ class Recovered:
         commands: payloads of COMMAND records with their lsn, in order.
         queues: by queue id, position -> (message, returned); only what is alive.
         bases: lsn of the first record of each segment, oldest first.
-        enqueued: enqueues recorded in each segment, alive or not.
         end: the lsn behind the last valid record.
-        clean: True if the node stopped in order, so that flags can be trusted.
         damage: what was not valid.
         missing: sentences about records that are not there at all.
         highest: by queue id, the highest position ever seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, end: int = 0) -> None:
         self.commands: list[tuple[int, bytes]] = []
         self.queues: dict[int, dict[int, tuple[Message, bool]]] = {}
         self.bases: list[int] = []
-        self.enqueued: list[int] = []
-        self.end = 0
-        self.clean = True
+        self.end = end
         self.damage: list[Damage] = []
         self.missing: list[str] = []
         self.highest: dict[int, int] = {}
         self._segment = 0
+        self._stopped = True
+
+    @property
+    def clean(self) -> bool:
+        """True if the node stopped in order and nothing is damaged, so that flags can be trusted."""
+        return self._stopped and not self.damage and not self.missing
 
     def take(self, record: Record) -> None:
         """Apply one record."""
-        self.clean = record.kind == CLEAN
+        self.end = record.end
+        self._stopped = record.kind == CLEAN
         self._apply(record.lsn, record.kind, record.payload)
 
     def _apply(self, lsn: int, kind: int, payload: bytes) -> None:
@@ -116,9 +122,9 @@ class Recovered:
 
     def _message(self, payload: bytes) -> None:
         stored = decode_message(payload)
-        self.enqueued[self._segment] += len(stored.enqueues)
         message = Message(stored.address, stored.header, stored.body, True)
         message.segment = self._segment
+        message.share = (RECORD_HEAD_SIZE + len(payload)) // max(1, len(stored.enqueues))
         for queue_id, position in stored.enqueues:
             # A message copied forward replaces the record it was copied from.
             held = self.queues.setdefault(queue_id, {})
@@ -128,14 +134,19 @@ class Recovered:
                 self.highest[queue_id] = position
 
     def next_segment(self, base: int) -> None:
-        """The records that follow lie in the segment with this base."""
+        """The records that follow lie in the segment with this base.
+
+        Every start makes a segment, so one behind a CLEAN record says that the node ran once more.
+        """
         self._segment = len(self.bases)
+        self._stopped = False
         self.bases.append(base)
-        self.enqueued.append(0)
-        self.end = max(self.end, base)
+        self.end = base
 
 
-def recover(files: Files, node: int, strict: bool, progress: Callable[[str], None]) -> Recovered:
+def recover(
+    files: Files, node: int, strict: bool, progress: Callable[[str], None], snapshot: Snapshot = NOTHING
+) -> Recovered:
     """Read the whole log, cut a torn tail, and set damaged ranges aside.
 
     Args:
@@ -143,77 +154,124 @@ def recover(files: Files, node: int, strict: bool, progress: Callable[[str], Non
         node: id of the data directory; segments of another one are refused.
         strict: refuse to go on where records are damaged.
         progress: told sentences while it takes long.
+        snapshot: says where the log begins.
 
     Raises:
         BadSegment: a file is of another node or a newer format.
         Loss: damage, and ``strict``.
+        OSError: a file cannot be read, or what is damaged cannot be kept.
     """
-    recovered = Recovered()
+    recovered = Recovered(snapshot.start)
     names = [name for name in files.names() if name.endswith(NAME_SUFFIX)]
+    stale = [name for name in names if _base_in(name) < snapshot.start]
+    if stale:
+        _finish_deletion(files, stale)
+    names = names[len(stale) :]
     done = since = 0
     for index, name in enumerate(names):
         data = files.read(name)
-        _read_segment(files, recovered, name, data, node, index == len(names) - 1, strict)
+        _Segment(files, recovered, name, data, strict).read(node, index == len(names) - 1)
         done += len(data)
         since += len(data)
         if since >= PROGRESS_EVERY:
             since = 0
             progress(f"recovering: {index + 1} of {len(names)} segments, {done >> 20} MiB read")
+    if recovered.end < snapshot.lsn:
+        # Later commands must not get an lsn that the snapshot already covers.
+        _miss(recovered, f"{snapshot.lsn - recovered.end} octets at the end of the log are missing", strict)
+        recovered.end = snapshot.lsn
     for queue_id in [queue_id for queue_id, held in recovered.queues.items() if not held]:
         del recovered.queues[queue_id]
     return recovered
 
 
-def _read_segment(
-    files: Files, recovered: Recovered, name: str, data: bytes, node: int, last: bool, strict: bool
-) -> None:
+def _base_in(name: str) -> int:
+    stem = name.removesuffix(NAME_SUFFIX)
     try:
-        base, owner = decode_segment_head(data)
-    except BadSegment as error:
-        if last and len(data) < SEGMENT_HEAD_SIZE:
-            # A crash while the next segment was made: it holds nothing.
-            files.remove(name)
-            return
-        raise BadSegment(f"{name}: {error}") from None
-    if owner != node:
-        raise BadSegment(f"{name}: belongs to another data directory")
-    if recovered.bases and base != recovered.end:
-        _missing(recovered, name, base, strict)
-    recovered.next_segment(base)
-    for found in walk(data, SEGMENT_HEAD_SIZE, base):
-        if isinstance(found, Record):
-            recovered.take(found)
-            recovered.end = found.end
-            continue
-        torn = found.tail and last
-        _set_aside(files, recovered, name, data, found, base, torn, strict)
-        if not torn:
-            recovered.end = found.end
+        base = int(stem, 16)
+    except ValueError:
+        base = -1
+    if base < 0 or name != segment_name(base):
+        raise BadSegment(f"{name}: this is no segment of the journal")
+    return base
 
 
-def _missing(recovered: Recovered, name: str, base: int, strict: bool) -> None:
-    """Records between two segments are gone: a file was cut or deleted by somebody else."""
-    text = f"{base - recovered.end} octets of the log before {name} are missing"
+def _finish_deletion(files: Files, names: list[str]) -> None:
+    """Delete what a crash left of segments whose end the snapshot has recorded."""
+    for name in names:
+        files.remove(name)
+    files.sync_folder()
+
+
+def _miss(recovered: Recovered, text: str, strict: bool) -> None:
+    """Records are gone: a file was cut or deleted by somebody else."""
     if strict:
         raise Loss(text)
-    recovered.clean = False
     recovered.missing.append(text)
 
 
-def _set_aside(
-    files: Files, recovered: Recovered, name: str, data: bytes, gap: Gap, base: int, torn: bool, strict: bool
-) -> None:
-    offset = gap.lsn - base + SEGMENT_HEAD_SIZE
-    damage = Damage(name, offset, gap.end - gap.lsn, torn)
-    recovered.clean = False
-    if strict and not torn:
-        raise Loss(f"{name}: {damage.size} octets at offset {offset} are damaged, valid records follow")
-    recovered.damage.append(damage)
-    files.replace(damage.kept_as, data[offset : offset + damage.size])
-    if torn:
-        file = files.append(name)
+class _Segment:
+    """One segment being read."""
+
+    def __init__(self, files: Files, recovered: Recovered, name: str, data: bytes, strict: bool) -> None:
+        self.files = files
+        self.recovered = recovered
+        self.name = name
+        self.data = data
+        self.strict = strict
+        self.base = _base_in(name)
+
+    def read(self, node: int, last: bool) -> None:
+        """Apply its records; ``last`` if no segment follows."""
+        # A crash while the segment was made leaves less than a head; it will be made again.
+        whole = self._check_head(node) or (last and len(self.data) <= SEGMENT_HEAD_SIZE)
+        recovered = self.recovered
+        if self.base > recovered.end:
+            lost = self.base - recovered.end
+            _miss(recovered, f"{lost} octets of the log before {self.name} are missing", self.strict)
+        recovered.next_segment(self.base)
+        if not whole:
+            self._set_aside(0, min(SEGMENT_HEAD_SIZE, len(self.data)), False)
+        for found in walk(self.data, SEGMENT_HEAD_SIZE, self.base):
+            if isinstance(found, Record):
+                recovered.take(found)
+            else:
+                self._gap(found, found.tail and last)
+
+    def _check_head(self, node: int) -> bool:
+        """Tell whether the head is whole; the name and the records' checksums can stand in for a damaged one.
+
+        Raises:
+            ForeignSegment: it is whole and says that the segment is not ours.
+        """
         try:
-            file.truncate(offset)
-            file.sync()
-        finally:
-            file.close()
+            base, owner = decode_segment_head(self.data)
+        except ForeignSegment as error:
+            raise ForeignSegment(f"{self.name}: {error}") from None
+        except BadSegment:
+            return False
+        if owner != node:
+            raise ForeignSegment(f"{self.name}: belongs to another data directory")
+        if base != self.base:
+            raise ForeignSegment(f"{self.name}: was renamed; it is {segment_name(base)}")
+        return True
+
+    def _gap(self, gap: Gap, torn: bool) -> None:
+        offset = gap.lsn - self.base + SEGMENT_HEAD_SIZE
+        self._set_aside(offset, gap.end - gap.lsn, torn)
+        if torn:
+            file = self.files.append(self.name)
+            try:
+                file.truncate(offset)
+                file.sync()
+            finally:
+                file.close()
+        else:
+            self.recovered.end = gap.end
+
+    def _set_aside(self, offset: int, size: int, torn: bool) -> None:
+        damage = Damage(self.name, offset, size, torn)
+        if self.strict and not torn:
+            raise Loss(f"{self.name}: {size} octets at offset {offset} are damaged")
+        self.recovered.damage.append(damage)
+        self.files.replace(damage.kept_as, self.data[offset : offset + size])

@@ -12,16 +12,14 @@ Fixtures: ``amqp_broker`` (once a run), ``amqp_vhost`` and ``amqp_url`` (per tes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import pytest
 
 if TYPE_CHECKING:
     from harebell.testing.thread import BrokerThread
-
-_numbers = count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,7 +59,7 @@ def amqp_vhost(request: pytest.FixtureRequest) -> Iterator[str]:
         yield unquote(urlsplit(url).path[1:]) or "/"
         return
     broker: BrokerThread = request.getfixturevalue("amqp_broker")
-    name = f"test-{next(_numbers)}"
+    name = f"test-{uuid4().hex[:12]}"
     broker.create_vhost(name)
     yield name
     broker.delete_vhost(name)

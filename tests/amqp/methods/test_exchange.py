@@ -100,7 +100,7 @@ def test_arguments_nobody_knows_are_not_compared(channel: ClientChannel) -> None
     channel.declare_exchange("x", arguments={"colour": "blue"})
 
 
-@pytest.mark.parametrize("value", [1, True, {"a": 1}, bytearray(b"y")])
+@pytest.mark.parametrize("value", [1, True, None, {"a": 1}, bytearray(b"y")])
 def test_an_alternate_exchange_that_is_no_name_is_406(channel: ClientChannel, value: object) -> None:
     question = exchange_declare("x")
     question.arguments = {"alternate-exchange": value}  # type: ignore[dict-item]

@@ -406,8 +406,12 @@ def test_a_consumer_keeps_a_queue_from_expiring(node: Node, channel: ClientChann
 
 @pytest.mark.parametrize(
     "use",
-    [queue_declare("q", arguments={"x-expires": 1000}), commands.Basic.Get(queue="q")],
-    ids=lambda frame: frame.name,
+    [
+        queue_declare("q", arguments={"x-expires": 1000}),
+        queue_declare("q", passive=True),
+        commands.Basic.Get(queue="q"),
+    ],
+    ids=["declare", "passive declare", "get"],
 )
 def test_use_puts_expiry_off(node: Node, channel: ClientChannel, use: base.Frame) -> None:
     channel.declare_queue("q", arguments={"x-expires": 1000})
@@ -417,10 +421,12 @@ def test_use_puts_expiry_off(node: Node, channel: ClientChannel, use: base.Frame
     assert "q" in node.vhost.queues
 
 
-def test_publishing_does_not_put_expiry_off(node: Node, channel: ClientChannel) -> None:
+def test_nothing_else_puts_expiry_off(node: Node, channel: ClientChannel) -> None:
     channel.declare_queue("q", arguments={"x-expires": 1000})
     node.advance(999)
     channel.publish(b"x", key="q")
+    channel.bind("q", "amq.fanout")
+    channel.purge("q")
     node.advance(1)
     assert "q" not in node.vhost.queues
 

@@ -16,7 +16,7 @@ from harebell.amqp.methods.caller import caller_of
 from harebell.amqp.methods.queue import named, not_reply_to
 from harebell.amqp.outbox import Outbox, OutboxSet
 from harebell.engine import topology
-from harebell.engine.arguments import consumer_priority
+from harebell.engine.arguments import SINGLE_ACTIVE_CONSUMER, consumer_priority
 from harebell.engine.queues.queue import Queue
 from harebell.engine.reply_to import PREFIX, PSEUDO_QUEUE, ReplyQueue
 from harebell.errors import (
@@ -111,7 +111,7 @@ def _exclusivity(connection: Connection, queue: Queue, exclusive: bool) -> None:
     # An exclusive consumer is alone, so the first tells for all; a queue may have thousands.
     if others and (exclusive or others[0].exclusive):
         raise BrokerError(ACCESS_REFUSED, f"queue '{queue.name}' in vhost '{vhost.name}' in exclusive use")
-    if exclusive and queue.arguments.get("x-single-active-consumer") is True:
+    if exclusive and queue.arguments.get(SINGLE_ACTIVE_CONSUMER) is True:
         raise BrokerError(
             ACCESS_REFUSED,
             f"queue '{queue.name}' in vhost '{vhost.name}' has a single active consumer, "
@@ -142,7 +142,7 @@ def get(connection: Connection, channel: Channel, frame: Any) -> None:
     name = named(connection, channel, frame.queue)
     not_reply_to(connection, name)
     queue = topology.readable_queue(caller_of(connection), name)
-    if queue.type_name == "quorum" and queue.arguments.get("x-single-active-consumer") is True:
+    if queue.type_name == "quorum" and queue.arguments.get(SINGLE_ACTIVE_CONSUMER) is True:
         vhost = connection.vhost
         assert vhost is not None
         raise BrokerError(

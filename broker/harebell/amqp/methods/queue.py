@@ -12,6 +12,7 @@ from harebell.amqp.method_codec import encode
 from harebell.amqp.methods.caller import caller_of
 from harebell.amqp.methods.exchange import clean
 from harebell.engine import topology
+from harebell.engine.arguments import QUEUE_TYPE
 from harebell.engine.reply_to import PSEUDO_QUEUE, is_reply_to
 from harebell.errors import NOT_FOUND, PRECONDITION_FAILED, BrokerError
 
@@ -52,7 +53,7 @@ def declare(connection: Connection, channel: Channel, frame: Any) -> None:
     else:
         if not name:
             name = "amq.gen-" + connection.broker.new_token()
-            if frame.arguments.get("x-queue-type", "classic") != "classic":
+            if frame.arguments.get(QUEUE_TYPE, "classic") != "classic":
                 raise BrokerError(PRECONDITION_FAILED, "a server-named queue can only be a classic queue")
         else:
             topology.check_queue_name(name)

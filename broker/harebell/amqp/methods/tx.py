@@ -13,6 +13,7 @@ from harebell.amqp.publishing import return_unrouted
 from harebell.amqp.transactions import Transaction
 from harebell.engine.routing import enqueue
 from harebell.errors import PRECONDITION_FAILED, BrokerError
+from harebell.ports import Journal
 
 
 def select(connection: Connection, channel: Channel, frame: Any) -> None:
@@ -38,6 +39,15 @@ def commit(connection: Connection, channel: Channel, frame: Any) -> None:
     channel.transaction = Transaction()
     journal = connection.journal
     journal.begin_transaction()
+    try:
+        _apply(channel, transaction, journal)
+    finally:
+        # Whatever happens, the journal must not take later records for part of this one.
+        lsn = int(journal.end_transaction())
+    channel.reply(encode(commands.Tx.CommitOk), lsn)
+
+
+def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> None:
     for publish in transaction.publishes:
         queues = [queue for queue in publish.queues if not queue.deleted]
         if publish.unrouted:
@@ -48,7 +58,6 @@ def commit(connection: Connection, channel: Channel, frame: Any) -> None:
         channel.return_credit(entry)
     channel.put_back(transaction.rejects, False)
     channel.put_back(transaction.requeues, True)
-    channel.reply(encode(commands.Tx.CommitOk), int(journal.end_transaction()))
 
 
 def rollback(connection: Connection, channel: Channel, frame: Any) -> None:

@@ -46,6 +46,7 @@ class Exchange(Destination):
         type_name: the name clients declare.
         dynamic: True if the outcome depends on more than the routing key (headers, chance, history);
             such routes are never cached.
+        ignores_key: True if every routing key has the same outcome.
 
     Attributes:
         durable, auto_delete, internal: as declared.
@@ -56,6 +57,7 @@ class Exchange(Destination):
 
     type_name = ""
     dynamic = False
+    ignores_key = False
 
     def __init__(self, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table) -> None:
         super().__init__(name, False)

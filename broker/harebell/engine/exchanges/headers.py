@@ -78,6 +78,7 @@ class HeadersExchange(Exchange):
     """Routes by headers (AMQP 0-9-1 section 3.1.3.4, with RabbitMQ's four forms of ``x-match``)."""
 
     type_name = "headers"
+    ignores_key = True
     dynamic = True
 
     def __init__(self, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table) -> None:

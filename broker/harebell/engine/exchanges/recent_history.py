@@ -15,6 +15,8 @@ from harebell.errors import PRECONDITION_FAILED, BrokerError
 LENGTH = "x-recent-history-length"
 NO_STORE = "x-recent-history-no-store"
 DEFAULT_LENGTH = 20
+MAX_LENGTH = 10_000
+"""Messages at most; the history lies in memory beside every queue's."""
 
 
 class RecentHistoryExchange(Exchange):
@@ -26,6 +28,7 @@ class RecentHistoryExchange(Exchange):
     """
 
     type_name = "x-recent-history"
+    ignores_key = True
     dynamic = True
 
     def __init__(self, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table) -> None:
@@ -36,8 +39,10 @@ class RecentHistoryExchange(Exchange):
     @classmethod
     def check_arguments(cls, arguments: Table) -> None:
         length = arguments.get(LENGTH, DEFAULT_LENGTH)
-        if isinstance(length, bool) or not isinstance(length, int) or length <= 0:
-            raise BrokerError(PRECONDITION_FAILED, f"Invalid argument '{LENGTH}': must be a positive integer")
+        if type(length) is not int or not 0 < length <= MAX_LENGTH:
+            raise BrokerError(
+                PRECONDITION_FAILED, f"Invalid argument '{LENGTH}': must be between 1 and {MAX_LENGTH}"
+            )
 
     def route(self, routing_key: str, properties: Properties | None) -> Iterable[Destination]:
         return [binding.destination for binding in self.bindings.values()]

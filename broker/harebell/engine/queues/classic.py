@@ -191,18 +191,14 @@ class ClassicQueue(Queue):
 
     def settle(self, entry: Unacked) -> None:
         """Forget an acknowledged message."""
-        message = entry.message
         self.acked += 1
-        self.unacked_count -= 1
-        self.unacked_bytes -= len(message.header) + len(message.body)
-        if message.persistent and self.durable:
-            if self.deleted:
-                self._journal.forget(self.id, entry.position, message)
-            else:
-                self._journal.settle(self.id, entry.position, message)
+        self._let_go(entry)
 
     def reject(self, entry: Unacked) -> None:
         """Discard a rejected message."""
+        self._let_go(entry)
+
+    def _let_go(self, entry: Unacked) -> None:
         message = entry.message
         self.unacked_count -= 1
         self.unacked_bytes -= len(message.header) + len(message.body)
@@ -273,10 +269,13 @@ class ClassicQueue(Queue):
         self.next_position = next_position
         self._head = next_position
 
-    def head(self) -> i64:
-        """Give the position from which on everything is ready."""
-        return self._head
-
-    def returned_positions(self) -> set[int]:
-        """Give the positions before the head that are ready."""
-        return {position for position, _, _ in self._returned}
+    def held(self, positions: set[int]) -> list[tuple[int, Message, bool]]:
+        """Give those of some positions that are ready: position, message, whether delivered before."""
+        found = [entry for entry in self._returned if entry[0] in positions]
+        head: i64 = self._head
+        ready = self._ready
+        for position in positions:
+            index: i64 = position - head
+            if 0 <= index < len(ready):
+                found.append((position, ready[index], False))
+        return found

@@ -128,13 +128,9 @@ class Queue(Destination):
         """Take in what recovery found: position, message, and whether it was delivered before, in order."""
         raise NotImplementedError
 
-    def head(self) -> i64:
-        """Give the position from which on everything is ready."""
-        return self.next_position
-
-    def returned_positions(self) -> set[int]:
-        """Give the positions before the head that are ready."""
-        return set()
+    def held(self, positions: set[int]) -> list[tuple[int, Message, bool]]:
+        """Give those of some positions that are ready: position, message, whether delivered before."""
+        return []
 
     def drop_all(self) -> None:
         """The queue is deleted: let go of everything."""

@@ -1,0 +1,217 @@
+"""The committer: what it reports durable is on disk, whatever the disk does."""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Callable
+
+import pytest
+
+from harebell.storage.batch import Batch
+from harebell.storage.committer import Committer, Reports
+from harebell.storage.records import SEGMENT_HEAD_SIZE
+from harebell.storage.segments import segment_name
+from tests.storage.fake_disk import FakeDisk
+from tests.storage.logs import NODE
+
+FIRST = segment_name(0)
+
+
+class Told:
+    """What the committer reported."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, object]] = []
+
+    def reports(self) -> Reports:
+        """Give the ears."""
+        return Reports(
+            lambda lsn, durable: self.all.append(("durable" if durable else "written", lsn)),
+            lambda full: self.all.append(("full", full)),
+            lambda error: self.all.append(("failed", error.errno)),
+        )
+
+
+@pytest.fixture
+def disk() -> FakeDisk:
+    return FakeDisk()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def committer(disk: FakeDisk, told: Told) -> Committer:
+    return Committer(disk, NODE, 0, told.reports(), retry_seconds=0.0)
+
+
+def records(disk: FakeDisk, name: str = FIRST) -> bytes:
+    """What stands behind the head of a segment."""
+    return disk.read(name)[SEGMENT_HEAD_SIZE:]
+
+
+def raising(code: int, kind: str, when: int = 1) -> Callable[[str, str], None]:
+    """Make the n-th operation of a kind fail, and every later one."""
+    left = when
+
+    def before(operation: str, name: str) -> None:
+        nonlocal left
+        if operation == kind:
+            left -= 1
+            if left <= 0:
+                raise OSError(code, "made to fail")
+
+    return before
+
+
+def test_a_new_segment_is_durable_before_anything_is_written_to_it(disk: FakeDisk, told: Told) -> None:
+    Committer(disk, NODE, 64, told.reports())
+    after = disk.power_cut(random.Random(0))
+    assert len(after.read(segment_name(64))) == SEGMENT_HEAD_SIZE
+
+
+def test_a_batch_somebody_waits_for_is_synced_once_and_another_not_at_all(
+    committer: Committer, disk: FakeDisk, told: Told
+) -> None:
+    before = disk.syncs
+    committer.submit(Batch(b"settles", 7, False, -1))
+    committer.work()
+    assert (told.all, disk.syncs) == ([("written", 7)], before)
+    committer.submit(Batch(b"message", 14, True, -1))
+    committer.work()
+    assert (told.all[1:], disk.syncs) == ([("durable", 14)], before + 1)
+    assert disk.files[FIRST].synced == SEGMENT_HEAD_SIZE + 14, "a sync covers what was written before it"
+
+
+def test_rotation_syncs_what_nobody_waited_for(committer: Committer, disk: FakeDisk, told: Told) -> None:
+    committer.submit(Batch(b"settles", 7, False, 7))
+    committer.submit(Batch(b"next", 11, True, -1))
+    committer.work()
+    assert told.all == [("durable", 7), ("durable", 11)]
+    assert (records(disk), records(disk, segment_name(7))) == (b"settles", b"next")
+    assert disk.files[FIRST].synced == SEGMENT_HEAD_SIZE + 7
+
+
+def test_short_writes_are_completed(committer: Committer, disk: FakeDisk, told: Told) -> None:
+    disk.short_writes = random.Random(3)
+    data = bytes(range(256)) * 40
+    committer.submit(Batch(data, len(data), True, -1))
+    committer.work()
+    assert records(disk) == data
+    assert told.all == [("durable", len(data))]
+
+
+def test_a_full_disk_confirms_nothing_and_loses_nothing(
+    committer: Committer, disk: FakeDisk, told: Told
+) -> None:
+    committer.submit(Batch(b"before", 6, False, -1))
+    disk.space = 10
+
+    def refused() -> None:
+        assert not any(kind == "durable" for kind, _ in told.all), "confirmed on a full disk"
+        if disk.refusals == 5:
+            disk.space = None
+
+    disk.on_full = refused
+    committer.submit(Batch(b"0123456789", 16, True, -1))
+    committer.work()
+    assert told.all == [("written", 6), ("full", True), ("full", False), ("durable", 16)]
+    assert records(disk) == b"before0123456789", "a cut attempt was left in the file, or octets are missing"
+
+
+def test_chores_go_on_while_the_disk_is_full_since_they_make_space(
+    committer: Committer, disk: FakeDisk, told: Told
+) -> None:
+    disk.put("old", b"x" * 100)
+    disk.space = 0
+
+    def delete() -> None:
+        disk.remove("old")
+        disk.space = 100
+
+    committer.submit(Batch(b"message", 7, True, -1))
+    committer.do(delete)
+    committer.work()
+    assert told.all[-1] == ("durable", 7)
+
+
+def test_rotation_waits_for_space_like_any_write(committer: Committer, disk: FakeDisk, told: Told) -> None:
+    disk.space = len(b"message")
+
+    def refused() -> None:
+        if disk.refusals == 3:
+            disk.space = None
+
+    disk.on_full = refused
+    committer.submit(Batch(b"message", 7, True, 7))
+    committer.submit(Batch(b"next", 11, True, -1))
+    committer.work()
+    assert told.all == [("durable", 7), ("full", True), ("full", False), ("durable", 11)]
+    assert records(disk, segment_name(7)) == b"next"
+
+
+def test_a_stop_does_not_wait_for_a_full_disk(committer: Committer, disk: FakeDisk, told: Told) -> None:
+    disk.space = 0
+    committer.submit(Batch(b"message", 7, True, -1))
+    committer.submit(Batch(b"clean", 12, True, -1))
+    committer.start()
+    committer.stop()
+    assert told.all == [("full", True)]
+    assert records(disk) == b"", "behind a batch that was given up nothing may be written"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_failed_sync_is_final(committer: Committer, disk: FakeDisk, told: Told, code: int) -> None:
+    syncs = disk.syncs
+    disk.before = raising(code, "sync")
+    committer.submit(Batch(b"message", 7, True, -1))
+    committer.submit(Batch(b"next", 11, True, -1))
+    committer.work()
+    disk.before = None
+    committer.work()
+    assert told.all == [("failed", code)]
+    assert disk.syncs == syncs, "a sync was tried again"
+    assert records(disk) == b"message", "something was written after the failure"
+
+
+def test_a_failed_write_is_final(committer: Committer, disk: FakeDisk, told: Told) -> None:
+    disk.before = raising(errno.EIO, "write")
+    committer.submit(Batch(b"message", 7, True, -1))
+    committer.submit(Batch(b"next", 11, True, -1))
+    committer.work()
+    disk.before = None
+    committer.work()
+    assert told.all == [("failed", errno.EIO)]
+    assert records(disk) == b""
+
+
+@pytest.mark.parametrize("kind", ["create", "write", "sync", "sync_folder"])
+def test_a_failure_while_rotating_is_final_but_takes_nothing_back(
+    committer: Committer, disk: FakeDisk, told: Told, kind: str
+) -> None:
+    disk.before = raising(errno.EIO, kind, 1 if kind in ("create", "sync_folder") else 2)
+    committer.submit(Batch(b"message", 7, True, 7))
+    committer.submit(Batch(b"next", 11, True, -1))
+    committer.work()
+    assert told.all == [("durable", 7), ("failed", errno.EIO)]
+
+
+def test_a_chore_that_fails_stops_the_node(committer: Committer, told: Told) -> None:
+    def chore() -> None:
+        raise OSError(errno.EIO, "made to fail")
+
+    committer.do(chore)
+    committer.work()
+    assert told.all == [("failed", errno.EIO)]
+
+
+def test_the_thread_finishes_what_was_submitted(committer: Committer, disk: FakeDisk, told: Told) -> None:
+    committer.start()
+    for n in range(1, 21):
+        committer.submit(Batch(b"%02d" % n, 2 * n, n % 3 == 0, -1))
+    committer.stop()
+    assert [lsn for _, lsn in told.all] == [2 * n for n in range(1, 21)]
+    assert records(disk) == b"".join(b"%02d" % n for n in range(1, 21))
