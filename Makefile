@@ -77,6 +77,14 @@ interop: $(RUN)/.interop ## Run the tests with stock clients against harebell (I
 oracle: $(RUN)/.interop ## Run the same tests against a real RabbitMQ and record the results
 	$(RUN)/bin/python tools/oracle check $(ORACLE)
 
+.PHONY: crash
+crash: $(RUN)/.testing ## Kill the broker under load, again and again, and look for losses (ARGS="--rounds 200 --seed 1")
+	$(RUN)/bin/python -m tests.crash.rounds $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(RUN)/.testing ## Send malformed input to a broker for longer than the tests do (ARGS="--inputs 20000")
+	$(RUN)/bin/python -m tests.hostile.fuzz $(ARGS)
+
 .PHONY: bench
 bench: $(RUN)/.installed ## Measure harebell beside RabbitMQ on this machine
 	$(RUN)/bin/python -m bench $(ARGS)
