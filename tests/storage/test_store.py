@@ -143,6 +143,40 @@ def test_copying_forward_comes_to_an_end(lives: Lives) -> None:
     assert int(running.store.journal.appended) == appended, "the same messages are copied again and again"
 
 
+def test_copies_made_before_a_crash_are_not_made_again(lives: Lives) -> None:
+    running = lives.start()
+    declare(running, "keep", "q")
+    publish(running, "keep", *[b"%d" % n * 20 for n in range(5)])
+    for n in range(80):
+        publish(running, "q", b"%d" % n * 50)
+        running.channel.get("q", no_ack=True)
+    running.maintain(2)  # copied, but the segment they were copied from is not deleted yet
+    assert "0000000000000000.wal" in lives.disk.names()
+    running = lives.again()
+    copied = int(running.store.journal.appended)
+    broker = running.node.broker
+    pairs = {(running.node.queue("keep").id, n) for n in range(1, 6)}
+    assert {message.segment for message, _ in broker.alive(pairs).values()} != {0}
+    running.maintain()
+    assert "0000000000000000.wal" not in lives.disk.names()
+    assert int(running.store.journal.appended) < copied + 200, "they were copied twice"
+    assert running.bodies("keep") == [b"%d" % n * 20 for n in range(5)]
+
+
+def test_what_is_alive_is_ready_or_unanswered_and_says_whether_it_was_delivered(lives: Lives) -> None:
+    running = lives.start()
+    declare(running, "q")
+    publish(running, "q", *[b"%d" % n for n in range(1, 6)])
+    channel = running.channel
+    tags = [delivery.tag for delivery in (channel.get("q") for _ in range(4)) if delivery is not None]
+    channel.ack(tags[0])
+    channel.nack(tags[1])
+    queue_id = running.node.queue("q").id
+    found = running.node.broker.alive({(queue_id, n) for n in range(0, 8)} | {(queue_id + 1, 1)})
+    state = {at: (bytes(message.body), returned) for (_, at), (message, returned) in sorted(found.items())}
+    assert state == {2: (b"2", True), 3: (b"3", True), 4: (b"4", True), 5: (b"5", False)}
+
+
 def test_a_message_of_many_queues_is_copied_for_those_that_still_hold_it(lives: Lives) -> None:
     running = lives.start()
     declare(running, "a", "b", "c", "q")

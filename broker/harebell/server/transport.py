@@ -22,7 +22,7 @@ REPLY_HIGH: Final = 8 * 1024 * 1024
 
 
 READ_LARGE: Final = 256 * 1024
-READ_SMALL: Final = 64 * 1024
+READ_SMALL: Final = 16 * 1024
 """Bytes taken from a socket at once: few while queues back up in front of consumers, so that a publisher
 at full speed does not keep their acknowledgements waiting."""
 
@@ -32,9 +32,6 @@ READ_LEAST: Final = 4 * 1024
 
 LONG_TURN: Final = 0.02
 """Seconds for which a chunk may keep all others waiting; where one takes longer the next ones are smaller."""
-
-CONTENDED_PAUSE: Final = 0.001
-"""Seconds a publisher at full speed then waits for its next turn; it still moves 64 MB/s."""
 
 
 class ReadBuffer:
@@ -89,10 +86,7 @@ class ClientTransport(asyncio.BufferedProtocol):
         full = nbytes == self._room
         if full:
             self.pause_reading(YIELD)
-            if self._contended:
-                self._loop.call_later(CONTENDED_PAUSE, self.resume_reading, YIELD)
-            else:
-                self._loop.call_soon(self.resume_reading, YIELD)
+            self._loop.call_soon(self.resume_reading, YIELD)
         started = time.monotonic()
         dispatcher = self._dispatcher
         dispatcher.contended = False
