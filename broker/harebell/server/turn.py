@@ -72,7 +72,7 @@ class Turn:
 
     def journal_advanced(self) -> None:
         """More of the journal is durable: send the confirms and replies that waited for it."""
-        durable = self.broker.journal.durable
+        durable = self._journal.durable
         for channel in list(self.awaiting.channels):
             if not channel.release(durable):
                 self.awaiting.channels.pop(channel, None)

@@ -9,7 +9,7 @@ their batch; nothing waits for them.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
 from mypy_extensions import i16, i32, i64
@@ -17,19 +17,20 @@ from mypy_extensions import i16, i32, i64
 from harebell.content.message import Message
 from harebell.ports import Journal
 from harebell.storage.batch import Batch
+from harebell.storage.records import (
+    CLEAN,
+    COMMAND,
+    GROUP,
+    MESSAGE,
+    RECORD_HEAD_SIZE,
+    RECORD_MARK,
+    REQUEUE,
+    SETTLE,
+)
 from harebell.storage.segments import Segments
 
 if TYPE_CHECKING:
     from harebell.storage.committer import Committer
-
-RECORD_HEAD_SIZE: Final = 12
-RECORD_MARK_KIND: Final = 0xA700
-MESSAGE: Final = 1
-SETTLE: Final = 2
-REQUEUE: Final = 3
-COMMAND: Final = 4
-GROUP: Final = 5
-CLEAN: Final = 6
 
 
 class Runs:
@@ -245,7 +246,7 @@ class WriteAheadLog(Journal):
         if group is not None:
             w = group
         size: i64 = len(payload)
-        write_i16_be(w, i16((RECORD_MARK_KIND | kind) - 0x10000))
+        write_i16_be(w, i16((RECORD_MARK << 8 | kind) - 0x10000))
         write_i16_be(w, 0)
         write_i32_be(w, i32(size))
         crc: i64 = 0
