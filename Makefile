@@ -78,8 +78,8 @@ oracle: $(RUN)/.interop ## Run the same tests against a real RabbitMQ and record
 	$(RUN)/bin/python tools/oracle check $(ORACLE)
 
 .PHONY: crash
-crash: $(RUN)/.testing ## Kill the broker under load, again and again, and look for losses (ARGS="--rounds 200 --seed 1")
-	$(RUN)/bin/python -m tests.crash.rounds $(ARGS)
+crash: $(RUN)/.testing ## Kill the broker, fill its disk, damage its files, and look for losses (ARGS="--rounds 200 --seed 1")
+	$(RUN)/bin/python -m tests.crash $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(RUN)/.testing ## Send malformed input to a broker for longer than the tests do (ARGS="--inputs 20000")

@@ -1,4 +1,4 @@
-"""Starting, stopping and weighing the brokers that are compared."""
+"""Starting, stopping and killing the brokers that are compared."""
 
 from __future__ import annotations
 
@@ -13,33 +13,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from pamqp import commands, frame
+
+from bench.errors import BenchError
+from bench.processes import listener_pid
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.002
-LISTENING = "0A"
-PAGE_OCTETS = os.sysconf("SC_PAGE_SIZE")
-
-
-class BenchError(Exception):
-    """The comparison cannot go on; the text is one line."""
 
 
 class Broker:
     """One contestant: ``label`` for the table, started and stopped any number of times.
 
-    ``port`` is set while it runs, ``cpu`` is the core it is pinned to, None for none.
+    ``port`` is set while it runs, ``cpu`` is the core it is pinned to, None for none. ``began`` is when its
+    process was last started, by ``time.perf_counter``.
     """
 
     def __init__(self, label: str, cpu: int | None) -> None:
         self.label = label
         self.cpu = cpu
         self.port = 0
+        self.began = 0.0
 
     @property
     def url(self) -> str:
@@ -58,22 +56,28 @@ class Broker:
         """Stop it and wait until it is gone; nothing if it does not run."""
         raise NotImplementedError
 
+    def kill(self) -> None:
+        """End it at once, without a chance to write anything, and wait until it is gone."""
+        raise NotImplementedError
+
 
 class Harebell(Broker):
-    """harebell in memory, run by the interpreter ``python``."""
+    """harebell, run by the interpreter ``python``: durable in the folder ``data``, or in memory."""
 
-    def __init__(self, label: str, cpu: int | None, python: str) -> None:
+    def __init__(self, label: str, cpu: int | None, python: str, data: Path | None = None) -> None:
         super().__init__(label, cpu)
         self.python = python
+        self.data = data
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
 
     def start(self) -> float:
         self._folder = folder = Path(tempfile.mkdtemp(prefix="harebell-bench-"))
         ports_file = folder / "ports.json"
-        command = [self.python, "-m", "harebell", "serve", "--in-memory", "--bind", HOST, "--port", "0"]
+        where = ["--in-memory"] if self.data is None else ["--data-dir", str(self.data)]
+        command = [self.python, "-m", "harebell", "serve", *where, "--bind", HOST, "--port", "0"]
         log = folder / "log"
-        began = time.perf_counter()
+        self.began = time.perf_counter()
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 self.pinned([*command, "--ports-file", str(ports_file)]),
@@ -82,14 +86,14 @@ class Harebell(Broker):
                 stderr=subprocess.STDOUT,
                 cwd=folder,
             )
-        while time.perf_counter() - began < START_SECONDS:
+        while time.perf_counter() - self.began < START_SECONDS:
             if self._process.poll() is not None:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 raise BenchError(f"{self.label} ended with code {self._process.returncode}: {''.join(last)}")
             with contextlib.suppress(OSError, ValueError, KeyError):
                 self.port = int(json.loads(ports_file.read_text())["amqp"])
                 if answers(self.port):
-                    return time.perf_counter() - began
+                    return time.perf_counter() - self.began
             time.sleep(POLL_SECONDS)
         raise BenchError(f"{self.label} did not answer within {START_SECONDS:g} s")
 
@@ -106,6 +110,13 @@ class Harebell(Broker):
             self._process.wait()
         self._process = None
 
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        self.stop()
+
 
 class RabbitMQ(Broker):
     """The RabbitMQ of ``tools/oracle``."""
@@ -114,14 +125,20 @@ class RabbitMQ(Broker):
         super().__init__(label, cpu)
         self.oracle = oracle
         self._started = False
+        self._starter: subprocess.Popen[str] | None = None
+
+    @property
+    def data(self) -> Path:
+        """Where it keeps its data."""
+        return self.oracle.resolve().parent.parent / ".oracle"
 
     def start(self) -> float:
         address = self._run("url").strip()
         self.port = int(address.rstrip("/").rpartition(":")[2])
         if answers(self.port):
             raise BenchError(f"a RabbitMQ runs already on port {self.port}: `{self.oracle} stop` first")
-        began = time.perf_counter()
-        starter = subprocess.Popen(
+        self.began = time.perf_counter()
+        self._starter = starter = subprocess.Popen(
             self.pinned([sys.executable, str(self.oracle), "start"]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -132,17 +149,33 @@ class RabbitMQ(Broker):
             if starter.poll() not in (None, 0):
                 assert starter.stderr is not None
                 raise BenchError(f"RabbitMQ did not start: {starter.stderr.read().strip()}")
-            if time.perf_counter() - began > START_SECONDS:
+            if time.perf_counter() - self.began > START_SECONDS:
                 raise BenchError(f"RabbitMQ did not answer within {START_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
-        took = time.perf_counter() - began
-        starter.wait()
-        return took
+        return time.perf_counter() - self.began
 
     def stop(self) -> None:
+        self._await_starter()
         if self._started:
             self._started = False
             self._run("stop")
+
+    def kill(self) -> None:
+        self._await_starter()
+        if self._started:
+            pid = listener_pid(self.port)
+            os.kill(pid, signal.SIGKILL)
+            deadline = time.perf_counter() + STOP_SECONDS
+            while not has_ended(pid) and time.perf_counter() < deadline:
+                time.sleep(POLL_SECONDS)
+        # What is left is the pid file and the port mapper.
+        self.stop()
+
+    def _await_starter(self) -> None:
+        """Wait for the script that starts the broker, which looks only now and then whether it is up."""
+        if self._starter is not None:
+            self._starter.communicate()
+            self._starter = None
 
     def _run(self, command: str) -> str:
         done = subprocess.run([sys.executable, str(self.oracle), command], capture_output=True, text=True)
@@ -181,42 +214,9 @@ def identity(port: int) -> str:
     return " ".join(str(properties.get(name, "")) for name in ("product", "version", "platform")).strip()
 
 
-def resident_octets(port: int) -> int:
-    """Return the resident memory of the process that listens on ``port`` and of all below it."""
-    root = listener_pid(port)
-    tree = {root}
-    parents = dict(running_processes())
-    grown = True
-    while grown:
-        children = {pid for pid, parent in parents.items() if parent in tree} - tree
-        grown = bool(children)
-        tree |= children
-    total = 0
-    for pid in tree:
-        with contextlib.suppress(OSError):
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_OCTETS
-    return total
-
-
-def running_processes() -> Iterator[tuple[int, int]]:
-    """Yield the id and the parent's id of every process."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                yield int(entry.name), int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-
-
-def listener_pid(port: int) -> int:
-    """Return the process that listens on ``port`` (IPv4). Raises BenchError."""
-    inodes = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-            inodes.add(f"socket:[{fields[9]}]")
-    for pid, _ in running_processes():
-        with contextlib.suppress(OSError):
-            for link in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    if os.readlink(link) in inodes:
-                        return pid
-    raise BenchError(f"no process of ours listens on port {port}")
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone, or only waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return True

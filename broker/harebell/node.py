@@ -11,6 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +19,19 @@ from harebell import __version__, logs
 from harebell.amqp.handshake import HandshakeOptions
 from harebell.auth.backends import default_directory
 from harebell.content.table import Table
-from harebell.engine.alarms import DISK_FULL
-from harebell.engine.broker import Broker, Limits
-from harebell.engine.commands import decode, encode
+from harebell.engine import policy_work
+from harebell.engine.alarms import DAMAGE, DISK_FULL
+from harebell.engine.broker import DEFAULT_VHOST, Broker, Limits
+from harebell.engine.commands import DeclareQueue, decode, encode
 from harebell.engine.metadata import snapshot
 from harebell.server.listener import Server, ServerOptions
 from harebell.server.memory import available_bytes
 from harebell.settings import Settings, find_data_dir
+from harebell.storage.damage import Lost, read_damage, remember
+from harebell.storage.files import Files
 from harebell.storage.null import NullJournal
 from harebell.storage.recovery import Recovered
+from harebell.storage.segments import SEGMENT_BYTES
 from harebell.storage.store import Events, Store
 
 Banner = Callable[[Sequence[tuple[str, int]], Path | None], None]
@@ -43,6 +48,9 @@ CAPABILITIES: Final = (
     "direct_reply_to",
 )
 TOKEN_BYTES: Final = 16
+RECOVERED_PREFIX: Final = "harebell.recovered."
+"""Name, up to its number, of a queue whose declaration was damaged."""
+
 UPKEEP_SECONDS: Final = 0.5
 """Between two looks at which segments of the journal can go."""
 
@@ -56,6 +64,8 @@ class Node:
     Args:
         settings: frozen; nothing else configures the node.
         data_dir: where durable state lives; None keeps everything in memory.
+        files: the journal's file layer, for tests that let it fail; None for the real one.
+        segment_bytes: octets after which the journal goes on in a new file.
 
     Attributes:
         addresses: hosts and ports listened on, once started.
@@ -66,15 +76,28 @@ class Node:
         DataDirError: the data directory cannot be used.
     """
 
-    def __init__(self, settings: Settings, data_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        data_dir: Path | None = None,
+        *,
+        files: Files | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
         self.settings = settings
         self._log = logs.get_logger("node")
-        self._store = None if data_dir is None else Store(data_dir, settings.storage.strict, self._log.info)
+        self._store: Store | None = None
+        if data_dir is not None:
+            budget = settings.limits.message_budget(available_bytes())
+            self._store = Store(
+                data_dir, settings.storage.strict, self._log.info, files, segment_bytes, budget
+            )
         self.broker = build_broker(settings, self._store)
         self.addresses: list[tuple[str, int]] = []
         self.server: Server | None = None
         self.failed = asyncio.Event()
         self._upkeep: asyncio.TimerHandle | None = None
+        self._damaged = False
 
     async def start(self) -> None:
         """Start serving.
@@ -114,7 +137,7 @@ class Node:
             self.broker.alarms.update(DISK_FULL, is_full)
             server.set_blocking(self.broker.alarms.active)
 
-        def failed(error: OSError) -> None:
+        def failed(error: Exception) -> None:
             self._log.critical(
                 f"the journal cannot be written ({error}): stopping at once, so that nothing is confirmed "
                 "that may be lost; what was confirmed is on disk"
@@ -122,12 +145,46 @@ class Node:
             self.failed.set()
 
         server.free_bytes = store.files.free_bytes
-        store.begin(loop.call_soon_threadsafe, Events(server.turn.journal_advanced, full, failed))
+
+        def no_spill(error: OSError) -> None:
+            self._log.error(
+                f"transient messages cannot be moved to disk any more, they stay in memory: {error}"
+            )
+
+        def damaged(name: str, offset: int, octets: int, text: str) -> None:
+            self._log.error(f"journal: {name}: {octets} octets at offset {offset} are damaged: {text}")
+            with suppress(OSError):
+                remember(store.files, [Lost(name, offset, octets, text)])
+
+        turn = server.turn
+        store.begin(
+            loop.call_soon_threadsafe,
+            Events(turn.journal_advanced, full, failed, turn.soon, no_spill, damaged),
+        )
+        self._show_damage(store)
         self._upkeep = loop.call_later(UPKEEP_SECONDS, self._keep_up, store, loop)
+
+    def _show_damage(self, store: Store) -> None:
+        """Keep an alarm up while losses are not acknowledged; it stops nobody."""
+        try:
+            losses = read_damage(store.files)
+        except OSError as error:
+            self._log.error(f"journal: the list of losses cannot be read: {error}")
+            return
+        if self.broker.alarms.update(DAMAGE, bool(losses)) and losses:
+            for lost in losses:
+                self._log.error(f"journal: lost and not acknowledged yet: {lost}")
+            self._log.error("journal: say `harebell journal acknowledge` when this is known")
+        elif not losses and self._damaged:
+            self._log.info("journal: all losses are acknowledged")
+        self._damaged = bool(losses)
 
     def _keep_up(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            store.maintain(self.broker.alive, self._snapshot)
+            store.maintain(self.broker, self._snapshot)
+            self.broker.dispatcher.residency.forget_shallow()
+            if self._damaged:
+                self._show_damage(store)
         finally:
             delay = UPKEEP_SECONDS if store.idle else 0.001
             self._upkeep = loop.call_later(delay, self._keep_up, store, loop)
@@ -155,11 +212,13 @@ def build_broker(settings: Settings, store: Store | None) -> Broker:
     )
     limits = Limits(
         max_message_size=settings.amqp.max_message_size,
+        max_transaction_size=settings.amqp.max_transaction_size,
         consumer_timeout=settings.queue.consumer_timeout,
         default_queue_type=settings.queue.default_queue_type,
     )
     journal = NullJournal() if store is None else store.journal
-    broker = Broker(access, journal, limits, new_token, server_properties(settings))
+    pager = None if store is None else store.pager
+    broker = Broker(access, journal, limits, new_token, server_properties(settings), pager=pager)
     if store is not None:
         restore(broker, store)
     broker.ensure_vhost(auth.default_vhost)
@@ -170,21 +229,45 @@ def restore(broker: Broker, store: Store) -> None:
     """Bring back what the journal holds, and say what was damaged."""
     log = logs.get_logger("node")
     recovered = store.recovered
-    for text in [*map(str, recovered.damage), *recovered.missing]:
-        log.error(f"journal: {text}")
+    for damage in recovered.damage:
+        (log.warning if damage.harmless else log.error)(f"journal: {damage}")
     # Queues with x-expires count from now: without the time they would seem unused since ages.
     broker.clock.now = time.monotonic_ns() // 1_000_000
-    for command in store.commands:
-        broker.replay(decode(command))
+    declared: set[int] = set()
+    for encoded in store.commands:
+        command = decode(encoded)
+        if isinstance(command, DeclareQueue):
+            declared.add(command.queue_id)
+        broker.replay(command)
     for text in broker.not_replayed:
         log.error(f"journal: a command could not be applied and is passed over: {text[:1000]}")
-    count = broker.restore(recovered.queues, recovered.highest, recovered.clean)
-    queues = [queue.id for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
-    store.count_live(queues)
+    policy_work.finish(broker)
+    queues = {int(queue.id) for queue in broker.queues()}
+    queues |= adopt_orphans(broker, store, recovered.forget(queues, declared - queues))
+    for text in recovered.missing:
+        log.error(f"journal: {text}")
+    count = broker.restore(store.pages(queues), recovered.highest)
     if queues or count:
         state = "" if recovered.clean else " after an unclean stop"
         log.info(f"recovered {len(queues)} queues and {count} messages{state}")
     store.recovered = Recovered()
+
+
+def adopt_orphans(broker: Broker, store: Store, sentences: list[str]) -> set[int]:
+    """Declare queues anew whose declaration is lost to damage, but not their messages; give their ids."""
+    recovered = store.recovered
+    with suppress(OSError):
+        remember(store.files, [Lost("", 0, 0, text) for text in sentences])
+    for queue_id, backlog in recovered.orphans.items():
+        name = f"{RECOVERED_PREFIX}{queue_id}"
+        while name in broker.vhosts[DEFAULT_VHOST].queues:
+            name += "+"
+        broker.commit(DeclareQueue(DEFAULT_VHOST, name, queue_id, "classic", True, 0, False, {}), True)
+        recovered.queues[queue_id] = backlog
+        recovered.missing.append(
+            f"queue number {queue_id} is there again as '{name}' in vhost '{DEFAULT_VHOST}'"
+        )
+    return set(recovered.orphans)
 
 
 def handshake_options(settings: Settings) -> HandshakeOptions:

@@ -49,6 +49,10 @@ class Journal(ABC):
         """A deleted queue no longer holds the message: its delete command said so already."""
 
     @abstractmethod
+    def settle_run(self, queue_id: i64, first: i64, count: i64) -> None:
+        """Record that a queue no longer holds neighbouring positions; their claims are given up elsewhere."""
+
+    @abstractmethod
     def requeue(self, queue_id: i64, position: i64) -> None:
         """Record that a message went back to the queue, to be flagged redelivered from now on."""
 
@@ -78,10 +82,12 @@ class Clock:
 
     Attributes:
         now: monotonic milliseconds.
+        wall: unix milliseconds; may jump.
     """
 
     def __init__(self) -> None:
         self.now: i64 = 0
+        self.wall: i64 = 0
 
 
 class User:
@@ -160,8 +166,8 @@ class SessionHandle(ABC):
         """Close the connection with 320 CONNECTION_FORCED and this text."""
 
     @abstractmethod
-    def unacked_messages(self) -> list[tuple[int, int, Message]]:
-        """List queue id, position and message of every delivery that awaits an answer."""
+    def unacked_messages(self) -> list[tuple[int, int, Message, int]]:
+        """List queue id, position, message and returns (``paging.RETURN``) of every unanswered delivery."""
 
     @abstractmethod
     def block(self, reason: str) -> None:

@@ -58,7 +58,7 @@ def talk(seed: int, damaged: float) -> None:
             client.hang_up()
     for queue in node.vhost.queues.values():
         assert (queue.unacked_count, queue.unacked_bytes, queue.consumer_count()) == (0, 0, 0), queue.name
-        assert (queue.ready_bytes > 0) == (queue.ready_count() > 0), queue.name
+        assert (queue.ready_octets() > 0) == (queue.ready_count() > 0), queue.name
     assert not node.vhost.reply_queues
     assert not node.vhost.exclusives
     assert not node.awaiting.channels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pamqp import commands
 
+from harebell.engine.broker import Limits
 from tests.support.client import ClientChannel
 from tests.support.journal import DelayedJournal
 from tests.support.node import Node
@@ -273,3 +274,14 @@ def test_a_rollback_writes_nothing() -> None:
     before = journal.written
     rollback(channel)
     assert journal.written == before
+
+
+def test_a_transaction_over_its_limit_is_refused_and_leaves_nothing() -> None:
+    node = Node(limits=Limits(max_transaction_size=1000))
+    channel = node.connect().channel()
+    channel.declare_queue("q")
+    channel.call(commands.Tx.Select(), commands.Tx.SelectOk)
+    channel.publish(b"x" * 600, key="q")
+    channel.publish(b"x" * 600, key="q")
+    channel.expect_close(406, commands.Basic.Publish, "transaction is larger than the limit of 1000 bytes")
+    assert node.queue("q").ready_count() == 0

@@ -14,19 +14,27 @@ from typing import Final
 
 from pamqp import commands, frame
 
-from tests.server.wire import Wire, raw_frame
+from tests.server.wire import RawFrame, Wire, raw_frame
 
 WINDOW: Final = 64
 DELIVER: Final = 0x003C003C
 ACK: Final = 0x003C0050
 COMMIT_OK: Final = 0x005A0015
+BLOCKED: Final = 0x000A003C
+UNBLOCKED: Final = 0x000A003D
+MARK_EVERY: Final = 20
+MARKS: Final = "marks"
+"""The queue that takes consumers' own messages."""
+
 HEADER_TABLE: Final = b"\x01nI\x00\x00\x00\x07"
 
 
 def body_of(publisher: int, number: int) -> bytes:
     """Give the body of a publisher's message."""
     size = (number * 7919) % 300
-    if number % 97 == 0:
+    if number % 997 == 0:
+        size = 70_000
+    elif number % 97 == 0:
         size = 9000
     return b"%d:%d:" % (publisher, number) + bytes([number % 251]) * size
 
@@ -55,6 +63,8 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.wire = Wire(port, timeout=30.0).open(channels=1)
         self.broken: list[str] = []
+        self.blocked = threading.Event()
+        """Set while the broker has said that it takes no messages."""
 
     def run(self) -> None:
         """Work until the connection breaks."""
@@ -70,6 +80,20 @@ class Client(threading.Thread):
     def work(self) -> None:
         """What it does."""
         raise NotImplementedError
+
+    def read_frame(self) -> RawFrame:
+        """Return the next frame that is no notice about being blocked."""
+        while True:
+            found = self.wire.read_frame()
+            if found.channel:
+                return found
+            kind = int.from_bytes(found.payload[:4], "big")
+            if kind == BLOCKED:
+                self.blocked.set()
+            elif kind == UNBLOCKED:
+                self.blocked.clear()
+            else:
+                raise AssertionError(f"expected nothing on channel 0, got {found}")
 
 
 class Publisher(Client):
@@ -103,7 +127,7 @@ class Publisher(Client):
                 frames.append(message_frames(self.publisher, number, *self.target(self.publisher, number)))
             self.sent += room
             self.wire.send(*frames)
-            found = self.wire.read_frame()
+            found = self.read_frame()
             assert found.payload[:4] == ACK.to_bytes(4, "big"), (
                 f"expected a confirm, got {found.payload[:12]!r}"
             )
@@ -125,6 +149,7 @@ class Transactor(Client):
         self.publisher = publisher
         self.target = target
         self.size = size
+        self.first = first
         self.sent = self.confirmed = first - 1
         self.wire.call(commands.Tx.Select(), 1, commands.Tx.SelectOk)
 
@@ -135,7 +160,7 @@ class Transactor(Client):
             frames = [message_frames(self.publisher, n, *self.target(self.publisher, n)) for n in numbers]
             self.sent += self.size
             self.wire.send(*frames, commit)
-            found = self.wire.read_frame()
+            found = self.read_frame()
             assert found.payload == COMMIT_OK.to_bytes(4, "big"), f"expected commit-ok, got {found}"
             self.confirmed = self.sent
 
@@ -161,20 +186,42 @@ class Consumer(Client):
         lazy: share of deliveries it leaves unanswered.
         seed: for that.
         prefetch: as in ``basic.qos``; 0 is unlimited.
+        marks: its number as a publisher, if it shall publish a message with a confirm every now and then on
+            the channel of its acknowledgements: once that is confirmed, what was acknowledged before is
+            durable, too.
+        first: number of the first such message.
 
     Attributes:
         received: every delivery, in order.
         acked: indices into it of what was acknowledged.
+        settled: those of them that were acknowledged before a message since confirmed.
+        sent, confirmed: numbers of the last mark sent, and of the last one confirmed.
     """
 
-    def __init__(self, port: int, queue: str, lazy: float, seed: int, prefetch: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        queue: str,
+        lazy: float,
+        seed: int,
+        prefetch: int,
+        marks: int | None = None,
+        first: int = 1,
+    ) -> None:
         super().__init__(port)
         self.queue = queue
         self.lazy = lazy
         self.chance = random.Random(seed)
         self.received: list[Received] = []
         self.acked: set[int] = set()
+        self.settled: set[int] = set()
+        self.marks = marks
+        self.first = first
+        self.sent = self.confirmed = first - 1
+        self._before_mark: set[int] = set()
         self.wire.call(commands.Basic.Qos(prefetch_count=prefetch), 1, commands.Basic.QosOk)
+        if marks is not None:
+            self.wire.call(commands.Confirm.Select(), 1, commands.Confirm.SelectOk)
 
     def work(self) -> None:
         self.wire.call(commands.Basic.Consume(queue=self.queue), 1, commands.Basic.ConsumeOk)
@@ -183,11 +230,24 @@ class Consumer(Client):
             if self.chance.random() >= self.lazy:
                 self.acked.add(len(self.received) - 1)
                 self.ack(received.tag, False)
+                if len(self.acked) % MARK_EVERY == 0 and self.marks is not None:
+                    self._mark(self.marks)
+
+    def _mark(self, publisher: int) -> None:
+        """Publish a mark, unless the one before is still under way."""
+        if self.sent == self.confirmed:
+            self._before_mark = set(self.acked)
+            self.sent += 1
+            self.wire.send(message_frames(publisher, self.sent, "", MARKS))
 
     def next(self) -> Received:
         """Wait for a delivery and write it down."""
-        read = self.wire.read_frame
+        read = self.read_frame
         method = read().payload
+        while method[:4] == ACK.to_bytes(4, "big"):
+            self.confirmed += 1
+            self.settled |= self._before_mark
+            method = read().payload
         assert method[:4] == DELIVER.to_bytes(4, "big"), f"expected a delivery, got {method[:20]!r}"
         at = 5 + method[4]
         tag = int.from_bytes(method[at : at + 8], "big")

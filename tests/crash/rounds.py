@@ -20,6 +20,7 @@ from typing import Final
 from pamqp import commands
 
 from tests.crash.clients import (
+    MARKS,
     Consumer,
     Publisher,
     Received,
@@ -28,12 +29,24 @@ from tests.crash.clients import (
     body_of,
     header_of,
 )
-from tests.server.process import BrokerProcess, command, environment
+from tests.crash.faulty_node import command as faulty_command
+from tests.crash.faulty_node import environment_of_tests
+from tests.server.process import BrokerProcess, command
 from tests.server.wire import Wire
 
-QUEUES: Final = ("jobs", "mail", "audit-1", "audit-2")
+CONSUMED: Final = ("jobs", "mail", "audit-1", "audit-2")
+QUEUES: Final = (*CONSUMED, MARKS)
+FIRST_CONSUMER: Final = 10
+"""Consumers publish, too: under this number and those that follow."""
+
 FANOUT: Final = "audit"
 TX_SIZE: Final = 4
+DELETED_KEPT: Final = 200
+"""Deleted queues that are looked for again later on."""
+
+LITTLE_MEMORY: Final = {"LIMITS__MESSAGE_MEMORY": "64KiB"}
+"""So little that backlogs stay on disk and come back from there."""
+
 SLOWEST_START: Final = 8.0
 """Seconds until a broker with little to recover must serve, on a loaded machine."""
 
@@ -48,6 +61,8 @@ def target(publisher: int, number: int) -> tuple[str, str]:
         return ("", "jobs")
     if publisher == 1:
         return (FANOUT, "")
+    if publisher >= FIRST_CONSUMER:
+        return ("", MARKS)
     return ("", QUEUES[number % 2])
 
 
@@ -63,6 +78,7 @@ class Ledger:
     Attributes:
         sent, confirmed: by publisher, the last message sent, and the numbers confirmed.
         acked: by queue, what was acknowledged, so need not come back.
+        settled: those of them that must not come back: something sent later on that channel was durable.
         delivered: by queue, what some client saw.
         promised: topology.
     """
@@ -72,6 +88,7 @@ class Ledger:
         self.confirmed: dict[int, list[range]] = {}
         self.acked: dict[str, set[tuple[int, int]]] = {queue: set() for queue in QUEUES}
         self.delivered: dict[str, set[tuple[int, int]]] = {queue: set() for queue in QUEUES}
+        self.settled: dict[str, set[tuple[int, int]]] = {queue: set() for queue in QUEUES}
         self.promised: dict[str, bool | None] = {}
         self.confirms = self.messages = self.duplicates = 0
         self._owed: dict[str, set[tuple[int, int]]] = {queue: set() for queue in QUEUES}
@@ -100,6 +117,8 @@ class Ledger:
         if received.body != body or received.header != header_of(body):
             raise Broken(f"{queue}: message {number} of publisher {publisher} changed")
         key = (publisher, number)
+        if key in self.settled[queue]:
+            raise Broken(f"{queue}: {key} was acknowledged for good and came back")
         self.messages += 1
         if key in self.delivered[queue]:
             self.duplicates += 1
@@ -110,13 +129,12 @@ class Ledger:
 
     def consumed(self, consumer: Consumer) -> None:
         """Take note of what a consumer did in a round."""
-        for index, received in enumerate(consumer.received):
-            key = self.identify(consumer.queue, received)
-            if index in consumer.acked:
-                self.acked[consumer.queue].add(key)
+        keys = [self.identify(consumer.queue, received) for received in consumer.received]
+        self.acked[consumer.queue] |= {keys[index] for index in consumer.acked}
+        self.settled[consumer.queue] |= {keys[index] for index in consumer.settled}
 
     def drained(self, queue: str, received: list[Received], flags: bool | None) -> None:
-        """Compare all that is in a queue with what must be.
+        """Compare all that was in a queue, acknowledged since and for good, with what must be.
 
         Args:
             queue: which one.
@@ -145,6 +163,7 @@ class Ledger:
             raise Broken(f"{queue}: {len(lost)} confirmed messages are lost, such as {sorted(lost)[:5]}")
         self._check_transactions(queue, present)
         self.acked[queue] |= present
+        self.settled[queue] |= present
         self._owed[queue].clear()
 
     def _check_transactions(self, queue: str, present: set[tuple[int, int]]) -> None:
@@ -158,6 +177,81 @@ class Ledger:
                     raise Broken(f"{queue}: only half of the transaction of {sorted(mates)} is there")
 
 
+class Load:
+    """Clients that keep a broker busy.
+
+    Args:
+        port: of the broker.
+        chance: decides how consumers behave.
+        ledger: gets what they were promised.
+        queues: those with a consumer.
+        prefix: of the names of the queues that come and go.
+        lazy: shares of deliveries that consumers may leave unanswered; as these fill the prefetch window, a
+            large share brings a consumer to a halt.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        chance: random.Random,
+        ledger: Ledger,
+        queues: list[str],
+        prefix: str,
+        lazy: tuple[float, ...] = (0.0, 0.1),
+    ) -> None:
+        self._ledger = ledger
+        first = {number: sent + 1 for number, sent in ledger.sent.items()}
+        self.publishers: list[Publisher | Transactor] = [
+            Publisher(port, number, first.get(number, 1), target) for number in range(3)
+        ]
+        self.publishers.append(Transactor(port, 3, first.get(3, 1), target, TX_SIZE))
+        self.consumers = [
+            Consumer(
+                port,
+                queue,
+                chance.choice(lazy),
+                chance.randrange(1 << 30),
+                100,
+                FIRST_CONSUMER + number,
+                first.get(FIRST_CONSUMER + number, 1),
+            )
+            for number, queue in enumerate(CONSUMED)
+            if queue in queues
+        ]
+        self.topologist = Topologist(port, prefix, "topology")
+        self.clients = [*self.publishers, *self.consumers, self.topologist]
+
+    def start(self) -> None:
+        """Let them work."""
+        for client in self.clients:
+            client.start()
+
+    def confirmed(self) -> int:
+        """Give how many messages of publishers were confirmed so far."""
+        return sum(publisher.confirmed - publisher.first + 1 for publisher in self.publishers)
+
+    def finish(self, forgiving: bool) -> None:
+        """The broker is gone: write down what it promised.
+
+        Args:
+            forgiving: clients may have been told that the broker goes.
+        """
+        for client in self.clients:
+            client.wire.end()
+            client.join(20)
+            if client.broken and not forgiving:
+                raise Broken(f"{client}: {client.broken}")
+        ledger = self._ledger
+        for publisher in self.publishers:
+            ledger.published(publisher.publisher, publisher.first, publisher.confirmed, publisher.sent)
+        for consumer in self.consumers:
+            assert consumer.marks is not None
+            ledger.published(consumer.marks, consumer.first, consumer.confirmed, consumer.sent)
+        for consumer in self.consumers:
+            ledger.consumed(consumer)
+        ledger.promised |= self.topologist.promised
+
+
 class Crashes:
     """Rounds of load, kill and check on one data directory.
 
@@ -165,12 +259,22 @@ class Crashes:
         folder: for the data directory, logs and ports files.
         seed: decides what happens.
         settings: more settings of the broker.
+        segment_bytes: size of the journal's segments, which go with little memory for messages; None for what
+            users get.
     """
 
-    def __init__(self, folder: Path, seed: int, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        settings: Mapping[str, str] | None = None,
+        segment_bytes: int | None = None,
+    ) -> None:
         self.folder = folder
         self.chance = random.Random(seed)
-        self.settings = dict(settings or {})
+        self.settings = ({} if segment_bytes is None else LITTLE_MEMORY) | dict(settings or {})
+        self.segment_bytes = segment_bytes
+        self.control = folder / "faults.json"
         self.ledger = Ledger()
         self.kills = self.starts = 0
         self.slowest = 0.0
@@ -206,13 +310,17 @@ class Crashes:
         self.starts += 1
         ports_file, log_file = self.folder / "ports.json", self.folder / f"broker-{self.starts}.log"
         ports_file.unlink(missing_ok=True)
-        line = command("serve", "--data-dir", str(self.folder / "data"), "--bind", "127.0.0.1", "--port", "0")
+        line = ["serve", "--data-dir", str(self.folder / "data"), "--bind", "127.0.0.1", "--port", "0"]
         line += ["--log-format", "text", "--ports-file", str(ports_file)]
+        if self.segment_bytes is None:
+            line = command(*line)
+        else:
+            line = faulty_command(self.control, self.segment_bytes, *line)
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 line,
                 cwd=self.folder,
-                env=environment(self.settings),
+                env=environment_of_tests(self.settings),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -258,36 +366,14 @@ class Crashes:
 
     def _load_and_end(self, broker: BrokerProcess) -> None:
         """Let clients work for a while, then end the broker: mostly by a kill, sometimes in order."""
-        port, ledger = broker.port, self.ledger
-        first = {number: ledger.sent.get(number, 0) + 1 for number in range(4)}
-        publishers: list[Publisher | Transactor] = [
-            Publisher(port, number, first[number], target) for number in range(3)
-        ]
-        publishers.append(Transactor(port, 3, first[3], target, TX_SIZE))
-        consumers = [
-            Consumer(port, queue, self.chance.choice((0.0, 0.1)), self.chance.randrange(1 << 30), 100)
-            for queue in QUEUES
-            if self.chance.random() < 0.6
-        ]
-        topologist = Topologist(port, f"temporary-{self._round}-", "topology")
-        clients = [*publishers, *consumers, topologist]
-        for client in clients:
-            client.start()
+        queues = [queue for queue in CONSUMED if self.chance.random() < 0.6]
+        load = Load(broker.port, self.chance, self.ledger, queues, f"temporary-{self._round}-")
+        load.start()
         time.sleep(self.chance.uniform(0.02, 0.7))  # the load; any moment will do for the kill
         stop = self.chance.random() < 0.2
         self._end(signal.SIGTERM if stop else signal.SIGKILL)
         self.kills += not stop
-        for client in clients:
-            client.wire.end()
-            client.join(20)
-            if client.broken and not stop:
-                raise Broken(f"{client}: {client.broken}")
-        for publisher in publishers:
-            number = publisher.publisher
-            ledger.published(number, first[number], publisher.confirmed, publisher.sent)
-        for consumer in consumers:
-            ledger.consumed(consumer)
-        ledger.promised |= topologist.promised
+        load.finish(forgiving=stop)
 
     def _check(self, port: int) -> None:
         self._check_topology(port)
@@ -296,7 +382,7 @@ class Crashes:
         self._flags = False
 
     def _drain(self, port: int, queue: str) -> list[Received]:
-        """Take everything out of a queue and have the acknowledgement processed."""
+        """Take everything out of a queue and have that acknowledged for good."""
         consumer = Consumer(port, queue, 0.0, 0, 0)
         with consumer.wire as wire:
             ready = wire.declare(queue, durable=True).message_count or 0
@@ -306,6 +392,9 @@ class Crashes:
             if consumer.received:
                 consumer.ack(consumer.received[-1].tag, True)
             wire.call(commands.Basic.Cancel(consumer_tag="drain"), 1, commands.Basic.CancelOk)
+            # The answers to these are durable, so the acknowledgement before them is, too.
+            wire.declare("drained", durable=True)
+            wire.call(commands.Queue.Delete(queue="drained"), 1, commands.Queue.DeleteOk)
             left = wire.declare(queue, durable=True).message_count
             if left:
                 raise Broken(f"{queue}: {left} messages turned up after {ready} were taken")
@@ -325,7 +414,9 @@ class Crashes:
                     wire.call(commands.Channel.Close(200, "", 0, 0), 1, commands.Channel.CloseOk)
                 else:
                     wire.method(commands.Channel.CloseOk(), 1)
-            self.ledger.promised.clear()
+            # All of them are deleted now, and must not come back either.
+            names = list(self.ledger.promised)[-DELETED_KEPT:]
+            self.ledger.promised = dict.fromkeys(names, False)
             wire.close_politely()
 
 
@@ -334,21 +425,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
+    parser.add_argument("--segment-bytes", type=int, help="size of the journal's segments")
     arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
+    return run(arguments.seed, arguments.rounds, arguments.segment_bytes)
+
+
+def run(seed: int, rounds: int, segment_bytes: int | None) -> int:
+    """Run rounds on a new data directory; give the exit code.
+
+    Args:
+        seed: decides what happens.
+        rounds: how many.
+        segment_bytes: size of the journal's segments; None for what users get.
+    """
+    small = "" if segment_bytes is None else f" --segment-bytes {segment_bytes}"
+    replay = f"python -m tests.crash.rounds --rounds {rounds} --seed {seed}{small}"
+    print(replay, flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        crashes = Crashes(Path(folder), arguments.seed)
+        crashes = Crashes(Path(folder), seed, segment_bytes=segment_bytes)
         try:
-            crashes.run(arguments.rounds)
-        except Broken as error:
+            crashes.run(rounds)
+        except (Broken, AssertionError) as error:
             log = max(Path(folder).glob("broker-*.log"), key=lambda path: path.stat().st_mtime)
-            print(f"seed {arguments.seed}: {error}\n{log.read_text()[-3000:]}")
+            print(f"{error}\n{log.read_text()[-3000:]}\nreplay: {replay}")
             return 1
         ledger = crashes.ledger
         print(
             f"{crashes.kills} kills, {crashes.starts} starts (slowest {crashes.slowest:.1f} s), "
             f"{ledger.confirms} confirms, {ledger.messages} deliveries, {ledger.duplicates} duplicates, "
-            "all flagged; nothing confirmed was lost"
+            "all flagged; nothing confirmed was lost",
+            flush=True,
         )
     return 0
 

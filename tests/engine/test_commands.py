@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from harebell.content.table import Table, encode_table
 from harebell.engine.commands import (
     Bind,
+    ClearPolicy,
     Command,
     CreateVhost,
     DeclareExchange,
@@ -16,6 +17,9 @@ from harebell.engine.commands import (
     DeleteExchange,
     DeleteQueue,
     DeleteVhost,
+    SetPolicy,
+    SetVhostDefaultQueueType,
+    SetVhostLimits,
     Unbind,
     decode,
     encode,
@@ -49,6 +53,10 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
     st.builds(DeleteQueue, NAMES, NAMES),
     st.builds(Bind, NAMES, NAMES, NAMES, FLAGS, NAMES, TABLES),
     st.builds(Unbind, NAMES, NAMES, NAMES, FLAGS, NAMES, TABLES),
+    st.builds(SetPolicy, NAMES, NAMES, NAMES, NAMES, TABLES, st.integers(-(1 << 63), (1 << 63) - 1), FLAGS),
+    st.builds(ClearPolicy, NAMES, NAMES, FLAGS),
+    st.builds(SetVhostLimits, NAMES, TABLES),
+    st.builds(SetVhostDefaultQueueType, NAMES, NAMES),
 )
 
 

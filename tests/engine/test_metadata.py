@@ -8,6 +8,7 @@ from pamqp import commands
 from harebell.content.table import Table
 from harebell.engine.commands import (
     Bind,
+    ClearPolicy,
     Command,
     CreateVhost,
     DeclareExchange,
@@ -15,9 +16,12 @@ from harebell.engine.commands import (
     DeleteExchange,
     DeleteQueue,
     DeleteVhost,
+    SetPolicy,
+    SetVhostDefaultQueueType,
+    SetVhostLimits,
     Unbind,
 )
-from harebell.engine.metadata import apply, destination_of
+from harebell.engine.metadata import apply, destination_of, snapshot
 from harebell.errors import NOT_FOUND, BrokerError
 from tests.support.client import ClientChannel
 from tests.support.node import Node
@@ -256,3 +260,55 @@ def test_a_long_chain_of_auto_delete_exchanges_goes_without_recursion(
     carry_out(node, Bind("/", f"x{length - 1}", "end", True, "", {}))
     carry_out(node, DeleteQueue("/", "end"))
     assert not [name for name in node.vhost.exchanges if name.startswith("x")]
+
+
+# what is set for a virtual host as a whole
+
+
+POLICY = SetPolicy("/", "p", "^q", "queues", {"max-length": 5}, 3, False)
+CAP = SetPolicy("/", "p", "^q", "queues", {"max-length": 4}, 0, True)
+
+
+def test_policies_limits_and_the_default_type_are_in_the_snapshot_before_the_queues(node: Node) -> None:
+    limits = SetVhostLimits("/", {"max-queues": 7})
+    default = SetVhostDefaultQueueType("/", "quorum")
+    carry_out(node, QUEUE, POLICY, CAP, limits, default)
+    found = [command for command in snapshot(node.broker) if command != CreateVhost("/")]
+    assert found == [default, limits, POLICY, CAP, QUEUE]
+
+
+def test_a_snapshot_gives_restored_queues_their_options_at_once(node: Node) -> None:
+    carry_out(node, QUEUE, POLICY, CAP)
+    recovered = Node()
+    for command in snapshot(node.broker):
+        recovered.broker.replay(command)
+    queue = recovered.queue("q")
+    assert queue.options.max_length == 4
+    assert (queue.policy, queue.operator_policy) == ("p", "p")
+    assert snapshot(recovered.broker) == snapshot(node.broker)
+
+
+def test_what_was_cleared_is_not_in_the_snapshot(node: Node) -> None:
+    carry_out(
+        node, POLICY, CAP, SetVhostLimits("/", {"max-queues": 7}), SetVhostDefaultQueueType("/", "quorum")
+    )
+    carry_out(
+        node,
+        ClearPolicy("/", "p", False),
+        ClearPolicy("/", "p", True),
+        SetVhostLimits("/", {}),
+        SetVhostDefaultQueueType("/", ""),
+    )
+    assert snapshot(node.broker) == [CreateVhost("/")]
+
+
+def test_a_repeated_policy_is_one_policy(node: Node) -> None:
+    carry_out(node, POLICY, POLICY)
+    assert [policy.name for policy in node.vhost.policies.regular.all()] == ["p"]
+    carry_out(node, ClearPolicy("/", "p", False), ClearPolicy("/", "p", False))
+    assert not node.vhost.policies.regular.all()
+
+
+def test_a_policy_whose_pattern_no_longer_passes_does_not_keep_a_node_from_starting(node: Node) -> None:
+    node.broker.replay(SetPolicy("/", "p", "(a+)+", "queues", {"max-length": 5}, 3, False))
+    assert len(node.broker.not_replayed) == 1

@@ -105,7 +105,7 @@ def test_the_records_say_what_the_queues_hold(seed: int) -> None:
     for queue in durable.values():
         while (entry := queue.get(True, 1, 0)) is not None:
             if entry.message.persistent:
-                found[int(queue.id), int(entry.position)] = (entry.message.body, entry.redelivered)
+                found[int(queue.id), int(entry.position)] = (entry.message.body, bool(entry.returns))
     assert found == held
     node.sync()
     assert not node.awaiting.channels

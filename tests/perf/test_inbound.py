@@ -164,3 +164,41 @@ def test_no_bytes_whatever_cause_anything_but_a_frame_error(pieces: list[bytes])
     except FrameError:
         return
     assert receiver.received >= 0
+
+
+def numbered(sent: int, number: int, size: int = 30) -> bytes:
+    return (struct.pack(">iqi", RUN_KEY, sent, number) + b"." * size)[:size]
+
+
+@pytest.mark.parametrize(
+    ("messages", "disorder"),
+    [
+        ([], 0),
+        ([(1, 0), (1, 1), (2, 0), (9, 0)], 0),
+        ([(1, 0), (1, 2), (3, 5)], 0),
+        ([(1, 0), (1, 0)], 1),
+        ([(1, 1), (1, 0), (1, 2)], 1),
+        ([(2, 0), (1, 9), (1, 10), (2, 1)], 2),
+    ],
+)
+def test_what_is_repeated_or_overtaken_is_out_of_order(
+    messages: list[tuple[int, int]], disorder: int
+) -> None:
+    receiver = Inbound(131_072, RUN_KEY, 0, Histogram(), None, ordered=True)
+    for sent, number in messages:
+        receiver.feed(delivery(1, numbered(sent, number)), NOW)
+    assert receiver.out_of_order == disorder
+    assert receiver.received == len(messages)
+
+
+@pytest.mark.parametrize("payload", [b"", b"short", numbered(1, 1, 15), b"of somebody else"], ids=repr)
+def test_what_no_ordered_run_published_is_out_of_order(payload: bytes) -> None:
+    receiver = Inbound(131_072, RUN_KEY, 0, Histogram(), None, ordered=True)
+    receiver.feed(delivery(1, payload), NOW)
+    assert receiver.out_of_order == 1
+
+
+def test_order_counts_only_where_it_was_asked_for() -> None:
+    receiver = inbound()
+    receiver.feed(delivery(1, numbered(2, 0)) + delivery(2, numbered(1, 0)), NOW)
+    assert receiver.out_of_order == 0

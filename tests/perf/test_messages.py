@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, header
 
-from harebell.perf.messages import BLOCK_OCTETS, Address, MessageShape, PublishBlocks, publish_frames
+from harebell.perf.messages import (
+    BLOCK_OCTETS,
+    Address,
+    MessageShape,
+    OrderedBlocks,
+    PublishBlocks,
+    publish_frames,
+)
 from tests.perf.frames import RUN_KEY, decode_all
 
 NAMES = st.text(alphabet="abc.é*|", max_size=20)
@@ -70,3 +77,25 @@ def test_a_full_block_is_at_least_one_message_and_never_much_above_its_size(size
 def test_a_body_too_small_for_a_stamp_is_refused() -> None:
     with pytest.raises(ValueError, match="12 octets"):
         MessageShape(size=11, stamped=True)
+
+
+@given(ADDRESSES, st.integers(16, 9_000), st.lists(st.integers(1, 1_000), max_size=6))
+def test_ordered_blocks_number_their_messages_from_0(address: Address, size: int, counts: list[int]) -> None:
+    shape = MessageShape(size=size, stamped=True, ordered=True, run_key=RUN_KEY)
+    blocks = OrderedBlocks(address, shape, 4096)
+    for stamp, wanted in enumerate(counts, 7):
+        count = min(wanted, blocks.per_block)
+        expected = [publish_frames(address, shape, stamp, 4096, number) for number in range(count)]
+        assert blocks.take(count, stamp) == b"".join(expected)
+
+
+def test_the_number_follows_the_stamp() -> None:
+    shape = MessageShape(size=20, stamped=True, ordered=True, run_key=RUN_KEY)
+    last = decode_all(publish_frames(Address("", "q"), shape, 7, 4096, 5))[-1]
+    assert isinstance(last, body.ContentBody)
+    assert last.value[:16] == struct.pack(">iqi", RUN_KEY, 7, 5)
+
+
+def test_a_body_without_room_for_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="16"):
+        MessageShape(size=15, ordered=True)

@@ -19,6 +19,8 @@ def test_the_standard_scenarios_have_these_names() -> None:
         "latency",
         "confirm",
         "persistent",
+        "persistent-multiple",
+        "persistent-single",
     ]
 
 

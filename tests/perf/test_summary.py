@@ -72,6 +72,7 @@ def test_the_json_holds_the_figures_and_no_password() -> None:
     assert figures["received_per_s"] == 1_000_000
     assert figures["confirmed_per_s"] == 500_000
     assert figures["nacked"] == 7
+    assert figures["out_of_order"] == 0
     assert figures["latency_us"]["publish_to_confirm"] is None
     receive = figures["latency_us"]["publish_to_receive"]
     assert list(receive) == ["min", "mean", "p50", "p95", "p99", "p99.9", "max"]

@@ -68,6 +68,7 @@ async def queue_depth(client: Connection, queue: str) -> int | None:
         {"size": 12},
         {"size": 300_000, "count": 40},
         {"latency": False},
+        {"ordered": True, "confirm": 50, "in_flight": 100},
         {"exchange_type": "direct", "queues": 2, "consumers": 2},
         {"exchange_type": "topic", "queues": 2, "consumers": 2},
         {"rate": 20_000, "count": 1_000},
@@ -114,6 +115,20 @@ async def test_a_queue_that_was_there_before_is_kept(options: Options, client: C
     assert received.received.count == 50
     assert await queue_depth(client, "kept") == 0
     await client.call(methods.queue_delete("kept"), commands.Queue.DeleteOk)
+
+
+async def test_what_one_run_publishes_in_order_another_consumes_in_order(
+    options: Options, client: Connection
+) -> None:
+    asked = replace(options, queue="ordered", ordered=True)
+    await client.call(methods.queue_declare("ordered", {}), commands.Queue.DeclareOk)
+    await run(replace(asked, consumers=0, confirm=64))
+    drained = await run(replace(asked, publishers=0, ack_every=50, prefetch=100))
+    assert (drained.received.count, drained.out_of_order) == (options.count, 0)
+    await run(replace(options, queue="ordered", consumers=0, count=3))
+    strange = await run(replace(asked, publishers=0, count=3))
+    assert (strange.received.count, strange.out_of_order) == (3, 3)
+    await client.call(methods.queue_delete("ordered"), commands.Queue.DeleteOk)
 
 
 async def test_messages_that_nobody_wants_are_counted_as_returned(options: Options) -> None:

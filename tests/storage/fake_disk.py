@@ -13,7 +13,7 @@ import os
 import random
 from collections.abc import Callable
 
-from harebell.storage.files import Files, LogFile
+from harebell.storage.files import Files, LogFile, Reader
 
 
 class PowerCut(BaseException):
@@ -72,6 +72,30 @@ class FakeFile(LogFile):
         self.closed = True
 
 
+class FakeReader(Reader):
+    """One file of a fake disk, open to be read; it can be read on when its name is gone."""
+
+    def __init__(self, disk: FakeDisk, name: str) -> None:
+        self._disk = disk
+        self._name = name
+        self._content = disk.files[name]
+        self.closed = False
+        disk.readers.append(self)
+
+    def read(self, offset: int, size: int) -> bytes:
+        assert not self.closed, f"{self._name} is read after it was closed"
+        self._disk.operation("read", self._name)
+        return bytes(self._content.octets[offset : offset + size])
+
+    def size(self) -> int:
+        return len(self._content.octets)
+
+    def close(self) -> None:
+        assert not self.closed, f"{self._name} is closed twice"
+        self.closed = True
+        self._disk.readers.remove(self)
+
+
 class FakeDisk(Files):
     """Files in memory.
 
@@ -82,6 +106,7 @@ class FakeDisk(Files):
         refusals: how often a write found no space.
         on_full: called each time.
         before: called with the operation and the file's name before each operation; may raise.
+        readers: those that are open.
         skip_sync: the test switch that makes sync a lie.
         syncs, operations: counters.
     """
@@ -94,6 +119,7 @@ class FakeDisk(Files):
         self.on_full: Callable[[], None] | None = None
         self.short_writes: random.Random | None = None
         self.before: Callable[[str, str], None] | None = None
+        self.readers: list[FakeReader] = []
         self.skip_sync = False
         self.syncs = 0
         self.operations = 0
@@ -109,6 +135,12 @@ class FakeDisk(Files):
 
     def read(self, name: str) -> bytes:
         return bytes(self.files[name].octets)
+
+    def reader(self, name: str) -> Reader:
+        self.operation("open", name)
+        if name not in self.files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return FakeReader(self, name)
 
     def create(self, name: str) -> LogFile:
         self.operation("create", name)
@@ -132,8 +164,23 @@ class FakeDisk(Files):
         self.files[name] = self.files.pop(temporary)
         self.sync_folder()
 
+    def patch(self, name: str, offset: int, data: bytes) -> None:
+        self.operation("patch", name)
+        content = self.files[name]
+        end = offset + len(data)
+        assert offset <= len(content.octets), f"{name} would have a hole"
+        # Power lost before the sync leaves a part of it done.
+        half = len(data) // 2
+        content.octets[offset : offset + half] = data[:half]
+        self.operation("sync", name)
+        self.syncs += 1
+        content.octets[offset:end] = data
+        content.synced = max(content.synced, end)
+
     def remove(self, name: str) -> None:
         self.operation("remove", name)
+        if name not in self.files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         del self.files[name]
 
     def sync_folder(self) -> None:

@@ -9,6 +9,7 @@ from harebell.content.message import Message, address
 from harebell.engine.commands import encode
 from harebell.engine.metadata import snapshot
 from harebell.node import restore
+from harebell.paging import NO_LIMIT
 from harebell.storage.committer import Committer
 from harebell.storage.records import (
     CLEAN,
@@ -59,9 +60,9 @@ class Segment:
         """Its file's name."""
         return segment_name(self.base)
 
-    def add(self, kind: int, payload: bytes) -> Segment:
+    def add(self, kind: int, payload: bytes, marks: int = 0) -> Segment:
         """Append a record."""
-        record = encode_record(self.end, kind, payload)
+        record = encode_record(self.end, kind, payload, marks)
         self.starts.append(len(self.octets))
         self.octets += record
         self.end += len(record)
@@ -89,17 +90,30 @@ class Running:
         disk: what survived.
         segment_bytes: size of a full segment.
         strict: refuse damage.
+        budget: octets of ready messages that stay in memory.
     """
 
-    def __init__(self, folder: Path, disk: FakeDisk, segment_bytes: int = 2000, strict: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        disk: FakeDisk,
+        segment_bytes: int = 2000,
+        strict: bool = False,
+        budget: int = NO_LIMIT,
+    ) -> None:
         self.disk = disk
-        self.failures: list[OSError] = []
+        self.failures: list[Exception] = []
         self.fullness: list[bool] = []
-        self.store = Store(folder, strict, lambda text: None, disk, segment_bytes)
+        self.spill = FakeDisk()
+        self.store = Store(
+            folder, strict, lambda text: None, disk, segment_bytes, budget=budget, spill=self.spill
+        )
         self.clean = self.store.recovered.clean
         self.damage = [*map(str, self.store.recovered.damage), *self.store.recovered.missing]
-        self.node = Node(self.store.journal)
+        self.node = Node(self.store.journal, pager=self.store.pager)
+        recovered = self.store.recovered
         restore(self.node.broker, self.store)
+        self.missing = list(recovered.missing)
         events = Events(
             lambda: self.node.sync(self.store.journal.durable), self.fullness.append, self.failures.append
         )
@@ -116,13 +130,15 @@ class Running:
     def work(self) -> None:
         """End the turn and let the committer finish."""
         self.store.journal.flush()
+        self.node.broker.dispatcher.residency.relieve()
         self.committer.work()
+        self.store.pager.work()
 
     def maintain(self, times: int = 50) -> None:
         """Let reclaim run until it has nothing left to do."""
         broker = self.node.broker
         for _ in range(times):
-            self.store.maintain(broker.alive, lambda: [encode(command) for command in snapshot(broker)])
+            self.store.maintain(broker, lambda: [encode(command) for command in snapshot(broker)])
             self.work()
 
     def ask(self, question: Callable[[], None]) -> None:

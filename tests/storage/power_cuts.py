@@ -16,6 +16,7 @@ from pamqp import commands
 from harebell.engine.commands import encode
 from harebell.engine.metadata import snapshot
 from harebell.node import restore
+from harebell.paging import NO_LIMIT
 from harebell.storage.data_dir import DataDirError
 from harebell.storage.store import Events, Store
 from tests.storage.fake_disk import FakeDisk, PowerCut
@@ -79,7 +80,15 @@ class Life:
         self.history = history
         self.disk = history.disk
         self.chance = history.chance
-        self.store = Store(history.folder, False, lambda text: None, history.disk, SEGMENT_BYTES)
+        self.store = Store(
+            history.folder,
+            False,
+            lambda text: None,
+            history.disk,
+            SEGMENT_BYTES,
+            budget=self.chance.choice([0, 2000, NO_LIMIT]),
+            spill=FakeDisk(),
+        )
         try:
             self._start()
         except BaseException:
@@ -87,7 +96,7 @@ class Life:
             raise
 
     def _start(self) -> None:
-        self.node = Node(self.store.journal)
+        self.node = Node(self.store.journal, pager=self.store.pager)
         self.clean = self.store.recovered.clean
         restore(self.node.broker, self.store)
         self.store.begin(
@@ -107,14 +116,17 @@ class Life:
         self.unacked: list[tuple[str, Published, int]] = []
         self.unanswered: list[tuple[int, Callable[[], None]]] = []
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, error: Exception) -> None:
         raise Broken(f"the disk failed: {error}") from error
 
     def turn(self) -> None:
         """End a turn; the committer may be slow."""
         self.store.journal.flush()
+        self.node.broker.dispatcher.residency.relieve()
         if self.chance.random() < 0.6:
             self.work()
+        if self.chance.random() < 0.6:
+            self.store.pager.work()
         if self.chance.random() < 0.2:
             self.maintain()
         self.listen()
@@ -122,7 +134,7 @@ class Life:
     def maintain(self) -> None:
         """Let the store reclaim and copy forward."""
         broker = self.node.broker
-        self.store.maintain(broker.alive, lambda: [encode(command) for command in snapshot(broker)])
+        self.store.maintain(broker, lambda: [encode(command) for command in snapshot(broker)])
 
     def settle_down(self) -> None:
         """Let everything become durable and be reported."""

@@ -9,18 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harebell.paging import journal_location
 from harebell.storage.records import (
     COMMAND,
+    IN_GROUP,
     KINDS,
+    MESSAGE,
+    RECORD_HEAD_SIZE,
     SEGMENT_HEAD_SIZE,
     SETTLE,
+    SYNCED,
     BadSegment,
     ForeignSegment,
     Gap,
     Record,
+    StoredMessage,
+    decode_message,
+    decode_returns,
     decode_segment_head,
+    encode_message,
     encode_record,
+    encode_returns,
     encode_segment_head,
+    message_at,
+    record_at,
+    record_size_at,
     walk,
 )
 
@@ -86,6 +99,110 @@ def test_a_record_is_valid_only_as_the_kind_it_was_written_as() -> None:
     record = bytearray(encode_record(0, COMMAND, b"x" * 20))
     record[1] = SETTLE
     assert list(walk(bytes(record), 0, 0)) == [Gap(0, len(record), True)]
+
+
+MESSAGES = st.builds(
+    StoredMessage,
+    st.booleans(),
+    st.binary(max_size=50),
+    st.binary(max_size=50),
+    st.one_of(st.binary(max_size=200), st.binary(min_size=1, max_size=50).map(lambda octets: octets * 200)),
+    st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1)), max_size=4),
+    st.integers(0, 2**62),
+)
+
+
+@given(MESSAGES)
+def test_a_message_payload_is_decoded_as_it_was_encoded(message: StoredMessage) -> None:
+    assert decode_message(encode_message(message)) == message
+
+
+@given(MESSAGES, st.integers(0, 2**40), st.binary(max_size=40), st.sampled_from([0, IN_GROUP]))
+def test_a_message_is_read_back_by_its_location_alone(
+    stored: StoredMessage, lsn: int, before: bytes, start: int
+) -> None:
+    record = encode_record(lsn, MESSAGE, encode_message(stored), 0, start)
+    data = before + record + b"behind"
+    message = message_at(data, len(before), lsn)
+    assert message is not None
+    assert (message.address, message.header, message.body) == (stored.address, stored.header, stored.body)
+    assert (message.persistent, message.arrived) == (stored.persistent, stored.arrived)
+    assert (message.location, message.share) == (
+        journal_location(lsn),
+        len(record) // max(1, len(stored.enqueues)),
+    )
+    assert record_size_at(data, len(before)) == len(record)
+    assert message_at(data, len(before), lsn + 2) is None, "it is valid only where it was written"
+    assert message_at(data[: -len(b"behind") - 1], len(before), lsn) is None, "the octets end before it does"
+
+
+@given(MESSAGES, st.sampled_from([0, IN_GROUP]), st.data())
+def test_a_message_with_a_flipped_bit_is_never_read_back(
+    stored: StoredMessage, start: int, data: st.DataObject
+) -> None:
+    octets = bytearray(encode_record(12, MESSAGE, encode_message(stored), 0, start))
+    bit = data.draw(st.integers(0, len(octets) * 8 - 1))
+    octets[bit // 8] ^= 1 << (bit % 8)
+    assert message_at(bytes(octets) + bytes(100), 0, 12) is None
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS - {MESSAGE}))
+def test_no_other_record_is_taken_for_a_message(kind: int) -> None:
+    assert message_at(encode_record(0, kind, bytes(15)), 0, 0) is None
+    assert message_at(encode_record(0, kind, b""), 0, 0) is None
+
+
+@pytest.mark.parametrize("payload", [b"", bytes(14), bytes(14) + b"\x01", b"\x02" + bytes(14), b"\xff" * 31])
+def test_a_valid_record_that_is_no_sound_message_is_none(payload: bytes) -> None:
+    assert message_at(encode_record(0, MESSAGE, payload), 0, 0) is None
+
+
+def test_the_size_of_a_record_is_told_by_its_head() -> None:
+    record = encode_record(0, COMMAND, bytes(100))
+    assert [record_size_at(record[:size], 0) for size in (0, 11, 12, 50)] == [12, 12, 112, 112]
+    assert record_size_at(record, 1) == -1
+    assert record_size_at(record, len(record)) == RECORD_HEAD_SIZE
+    assert record_size_at(record, -1) == -1
+    for kind in (0, max(KINDS) + 1, 255):
+        assert record_size_at(record[:1] + bytes([kind]) + record[2:], 0) == -1
+
+
+def test_a_record_of_a_transaction_is_no_record_of_its_own() -> None:
+    inner = encode_record(12, COMMAND, b"declare", 0, IN_GROUP)
+    assert record_at(inner, 0, 12) is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"declare"])
+def test_the_synced_mark_cannot_flip_unseen(payload: bytes) -> None:
+    for marks in (0, SYNCED):
+        record = encode_record(0, COMMAND, payload, marks)
+        assert record_at(record, 0, 0) == Record(0, COMMAND, payload)
+        for bit in range(16):
+            flipped = bytearray(record)
+            flipped[2 + bit // 8] ^= 1 << (bit % 8)
+            assert record_at(bytes(flipped), 0, 0) is None, f"bit {bit} of marks {marks}"
+
+
+def test_returns_are_decoded_as_they_were_encoded() -> None:
+    entries = [(1, 2, 3), (2**63, 2**40, 2**32 - 1)]
+    assert decode_returns(encode_returns(entries)) == entries
+
+
+def test_a_search_behind_damage_comes_to_an_end_whatever_the_octets_are() -> None:
+    heads = b"".join(
+        b"\xa7\x01\x00\x00" + (2_400_000 - at - 12).to_bytes(4, "big") + bytes(4)
+        for at in range(0, 2_400_000, 12)
+    )
+    assert list(walk(heads, 0, 0)) == [Gap(0, len(heads), True)]
+
+
+def test_a_message_that_holds_records_hides_nothing_behind_it() -> None:
+    inside = b"".join(encode_record(at, COMMAND, b"x" * 8) for at in range(0, 20_000, 20))
+    record = bytearray(encode_record(0, MESSAGE, b"." + inside))
+    record[20] ^= 1
+    behind = encode_record(len(record), COMMAND, b"declare")
+    found = list(walk(bytes(record) + behind, 0, 0))
+    assert found == [Gap(0, len(record), False), Record(len(record), COMMAND, b"declare")]
 
 
 @pytest.mark.parametrize("size", range(SEGMENT_HEAD_SIZE))

@@ -64,6 +64,11 @@ class DelayedJournal(Journal):
         """Note what a deleted queue let go of; that is no record."""
         self.forgotten.append((int(queue_id), int(position)))
 
+    def settle_run(self, queue_id: i64, first: i64, count: i64) -> None:
+        """Append a settle for each."""
+        for position in range(first, first + count):
+            self._append("settle", int(queue_id), int(position))
+
     def requeue(self, queue_id: i64, position: i64) -> None:
         """Append a requeue."""
         self._append("requeue", int(queue_id), int(position))

@@ -12,6 +12,7 @@ from harebell.auth.backends import UserDirectory, default_directory
 from harebell.engine.broker import Broker, Limits
 from harebell.engine.queues.queue import Queue
 from harebell.engine.vhost import Vhost
+from harebell.paging import Pager
 from harebell.ports import Clock, Journal
 from harebell.storage.null import NullJournal
 from tests.support.client import Client
@@ -28,6 +29,7 @@ class Node:
 
     Args:
         journal: where durable changes go; nowhere if absent.
+        pager: where messages go that do not fit in memory; nowhere if absent.
         limits: bounds of the engine.
         options: what the handshake offers.
 
@@ -41,6 +43,7 @@ class Node:
         journal: Journal | None = None,
         limits: Limits | None = None,
         options: HandshakeOptions | None = None,
+        pager: Pager | None = None,
     ) -> None:
         self.clock = Clock()
         self.clock.now = 1_000_000
@@ -54,6 +57,7 @@ class Node:
             lambda: f"token-{next(tokens):016}",
             SERVER_PROPERTIES,
             self.clock,
+            pager,
         )
         self.log: list[tuple[str, str]] = []
         self.outboxes = OutboxSet()

@@ -194,6 +194,7 @@ class Channel:
             if route.error is not None:
                 raise route.error
             message = Message(route.address, self._header, body, self._persistent)
+            message.arrived = self.clock.wall
             lsn: i64 = 0
             queues = route.queues
             if route.durable and self._persistent:

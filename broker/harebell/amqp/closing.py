@@ -118,8 +118,7 @@ def release_connection(connection: Connection) -> None:
     for channel in [waiting for waiting in awaiting if waiting.connection is connection]:
         del awaiting[channel]  # closed by the client, its close-ok held back
     connection.forget_channel(0)
-    connection.broker.sessions.closed(connection.id)
-    if connection.vhost is not None:
+    if connection.broker.sessions.closed(connection.id) and connection.vhost is not None:
         connection.broker.session_closed(connection.id, connection.vhost)
 
 

@@ -133,6 +133,7 @@ class Connection(SessionHandle):
         self.journal: Journal = broker.journal
         self.clock: Clock = broker.clock
         self.max_message_size: i64 = broker.limits.max_message_size
+        self.max_transaction_size: i64 = broker.limits.max_transaction_size
         self.id: i64 = broker.sessions.next_id()
         self.phase: i64 = AWAIT_HEADER
         self.vhost: Vhost | None = None
@@ -389,15 +390,15 @@ class Connection(SessionHandle):
             total += channel.held_bytes()
         return total
 
-    def unacked_messages(self) -> list[tuple[int, int, Message]]:
-        """List queue id, position and message of every delivery that awaits an answer."""
-        found: list[tuple[int, int, Message]] = []
+    def unacked_messages(self) -> list[tuple[int, int, Message, int]]:
+        """List queue id, position, message and returns of every delivery that awaits an answer."""
+        found: list[tuple[int, int, Message, int]] = []
         for channel in self.channels.values():
             for entry in channel.window.entries():
-                found.append((entry.queue.id, entry.position, entry.message))
+                found.append((entry.queue.id, entry.position, entry.message, entry.returns))
             if channel.transaction is not None:
                 for entry in channel.transaction.answered():
-                    found.append((entry.queue.id, entry.position, entry.message))
+                    found.append((entry.queue.id, entry.position, entry.message, entry.returns))
         return found
 
     def writable_again(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64
+from mypy_extensions import i16, i32, i64, u8
 
 from harebell.amqp.constants import BASIC_DELIVER, BASIC_GET_OK, BASIC_RETURN, FRAME_END
 from harebell.amqp.outbox import LARGE_BODY, Outbox
@@ -21,6 +21,7 @@ from harebell.content.message import Message
 from harebell.content.table import Table
 from harebell.engine.consumers import Consumer, Unacked
 from harebell.engine.queues.queue import Queue
+from harebell.paging import FLAGGED
 
 if TYPE_CHECKING:
     from harebell.amqp.channel import Channel
@@ -61,7 +62,7 @@ class ChannelConsumer(Consumer):
         self._prefix: bytes = w.getvalue()
         self._wire: i16 = channel.wire
 
-    def deliver(self, message: Message, position: i64, redelivered: bool) -> None:
+    def deliver(self, message: Message, position: i64, returns: i64) -> None:
         """Write one delivery and, unless no-ack, remember it until it is answered."""
         channel = self.channel
         out = self._out
@@ -77,7 +78,7 @@ class ChannelConsumer(Consumer):
         write_i32_be(w, i32(size))
         w.write(prefix)
         write_i64_be(w, tag)
-        w.append(1 if redelivered else 0)
+        w.append(u8(returns & FLAGGED))
         w.write(address)
         w.append(FRAME_END)
         body = message.body
@@ -102,7 +103,7 @@ class ChannelConsumer(Consumer):
             self.unacked += 1
             self.credit.used += 1
             entry = Unacked(tag, message, self.queue, position, self, channel.clock.now)
-            entry.redelivered = redelivered
+            entry.returns = returns
             channel.window.append(entry)
 
     def queue_gone(self) -> None:
@@ -116,7 +117,7 @@ def write_get_ok(out: Outbox, wire: i16, entry: Unacked, remaining: i64) -> None
     w = BytesWriter()
     write_i32_be(w, BASIC_GET_OK)
     write_i64_be(w, entry.tag)
-    w.append(1 if entry.redelivered else 0)
+    w.append(u8(entry.returns & FLAGGED))
     w.write(message.address)
     write_i32_be(w, i32(remaining))
     out.method(wire, w.getvalue())

@@ -200,6 +200,8 @@ class Handshake:
         vhost = broker.vhost(frame.virtual_host)
         if not broker.access.may_open(user, vhost.name):
             raise BrokerError(NOT_ALLOWED, f"access to vhost '{vhost.name}' refused for user '{user.name}'")
+        vhost.check_connection_limit(user, vhost.connections)
+        vhost.connections += 1
         connection.vhost = vhost
         connection.routes = vhost.route_cache(user)
         connection.phase = OPEN

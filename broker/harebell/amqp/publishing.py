@@ -82,6 +82,7 @@ def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes
     if properties.user_id_at >= 0:
         _check_user_id(channel, properties)
     message = Message(route.address, header, body, mode == 2)
+    message.arrived = channel.clock.wall
     for exchange in remembering:
         exchange.remember(message, properties)
     return _hand_in(channel, route, message, queues)
@@ -91,6 +92,14 @@ def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queu
     durable = any_durable(queues)
     transaction = channel.transaction
     if transaction is not None:
+        transaction.octets += message.size()
+        if transaction.octets > channel.connection.max_transaction_size:
+            raise BrokerError(
+                PRECONDITION_FAILED,
+                "transaction is larger than the limit of "
+                + str(channel.connection.max_transaction_size)
+                + " bytes",
+            )
         transaction.publishes.append(Publish(message, queues, durable, not queues and route.mandatory))
         return 0
     if route.immediate:

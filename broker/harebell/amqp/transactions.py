@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mypy_extensions import i64
+
 from harebell.content.message import Message
 from harebell.engine.consumers import Unacked
 from harebell.engine.queues.queue import Queue
@@ -18,9 +20,14 @@ class Publish:
 
 
 class Transaction:
-    """Publishes, acks, rejects and requeues of one channel since the last commit or rollback."""
+    """Publishes, acks, rejects and requeues of one channel since the last commit or rollback.
+
+    Attributes:
+        octets: header and body octets of the publishes.
+    """
 
     def __init__(self) -> None:
+        self.octets: i64 = 0
         self.publishes: list[Publish] = []
         self.acks: list[Unacked] = []
         self.rejects: list[Unacked] = []

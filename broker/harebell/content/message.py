@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import i32, i64, mypyc_attr
 
-OVERHEAD = 160
+OVERHEAD: Final = 160
 """Bytes of memory a queued message costs beside its header and body, measured on CPython 3.11."""
 
 
@@ -18,17 +20,21 @@ class Message:
         header: the content header payload, byte for byte as published (AMQP 0-9-1 section 4.2.6.1).
         body: the whole body.
         persistent: delivery-mode 2.
+        arrived: unix milliseconds when the broker took it; 0 if it was not noted.
+        location: where its record can be read (see ``paging.py``); -1 if there is none.
         segment: number of the journal's segment that holds it; 0 if it was never journaled.
         share: octets of its journal record for each queue that took it; 0 if it was never journaled.
     """
 
-    __slots__ = ("address", "body", "header", "persistent", "segment", "share")
+    __slots__ = ("address", "arrived", "body", "header", "location", "persistent", "segment", "share")
 
     def __init__(self, address: bytes, header: bytes, body: bytes, persistent: bool) -> None:
         self.address = address
         self.header = header
         self.body = body
         self.persistent = persistent
+        self.arrived: i64 = 0
+        self.location: i64 = -1
         self.segment: i32 = 0
         self.share: i32 = 0
 

@@ -7,7 +7,11 @@ from typing import Final
 MEMORY: Final = "memory"
 DISK: Final = "disk"
 DISK_FULL: Final = "disk full"
-"""Alarms: memory above its watermark, free disk space below its limit, a write that found no space."""
+DAMAGE: Final = "damage"
+"""Alarms: memory above its watermark, free disk space below its limit, a write that found no space; and
+losses that nobody has acknowledged, which keep no publisher waiting."""
+
+BLOCKING: Final = frozenset({MEMORY, DISK, DISK_FULL})
 
 
 class Alarms:
@@ -18,8 +22,8 @@ class Alarms:
 
     @property
     def active(self) -> bool:
-        """True while any alarm is set."""
-        return bool(self._set)
+        """True while publishers must wait."""
+        return not BLOCKING.isdisjoint(self._set)
 
     def is_set(self, name: str) -> bool:
         """Tell whether one alarm is set."""

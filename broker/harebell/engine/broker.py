@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from harebell.content.message import OVERHEAD, Message
+from harebell.content.message import OVERHEAD
 from harebell.content.table import Table
 from harebell.engine.alarms import Alarms
 from harebell.engine.commands import (
@@ -19,12 +19,17 @@ from harebell.engine.commands import (
 )
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.metadata import apply, delete_queue
+from harebell.engine.queues.queue import Queue
 from harebell.engine.sessions import Sessions
 from harebell.engine.vhost import Vhost
 from harebell.errors import NOT_ALLOWED, BrokerError
+from harebell.paging import Moved, Page, Pager, Place
 from harebell.ports import AccessControl, Clock, Journal
 
 DEFAULT_VHOST: Final = "/"
+
+Pair = tuple[int, int]
+"""A queue id and a position."""
 
 
 class Limits:
@@ -32,6 +37,7 @@ class Limits:
 
     Args:
         max_message_size: largest body, bytes.
+        max_transaction_size: most header and body bytes published in one transaction.
         max_queues: queues in one virtual host; 0 is unlimited.
         max_exchanges: exchanges in one virtual host; 0 is unlimited.
         consumer_timeout: milliseconds a delivery may stay unanswered; 0 is for ever.
@@ -41,12 +47,14 @@ class Limits:
     def __init__(
         self,
         max_message_size: int = 16 * 1024 * 1024,
+        max_transaction_size: int = 256 * 1024 * 1024,
         max_queues: int = 0,
         max_exchanges: int = 0,
         consumer_timeout: int = 1_800_000,
         default_queue_type: str = "classic",
     ) -> None:
         self.max_message_size = max_message_size
+        self.max_transaction_size = max_transaction_size
         self.max_queues = max_queues
         self.max_exchanges = max_exchanges
         self.consumer_timeout = consumer_timeout
@@ -56,12 +64,17 @@ class Limits:
 class Broker:
     """Everything one node knows; owned by one event loop, so without locks.
 
+    Attributes:
+        policies_changed: True while queues and exchanges have yet to follow a change of policies.
+
     Args:
         access: who may do what.
         journal: where durable changes go.
         limits: bounds from the settings.
         new_token: gives an unguessable name part (server-named queues, consumer tags, reply-to).
         server_properties: what ``connection.start`` tells clients.
+        clock: the time, set by the rim.
+        pager: where messages go that do not fit in memory; None to keep all in memory.
     """
 
     def __init__(
@@ -72,6 +85,7 @@ class Broker:
         new_token: Callable[[], str],
         server_properties: Table,
         clock: Clock | None = None,
+        pager: Pager | None = None,
     ) -> None:
         self.access = access
         self.journal = journal
@@ -79,11 +93,12 @@ class Broker:
         self.new_token = new_token
         self.server_properties = server_properties
         self.clock = clock or Clock()
-        self.dispatcher = Dispatcher()
+        self.dispatcher = Dispatcher(pager)
         self.alarms = Alarms()
         self.sessions = Sessions()
         self.vhosts: dict[str, Vhost] = {}
         self.not_replayed: list[str] = []
+        self.policies_changed = False
         self._last_queue_id = 0
         apply(self, CreateVhost(DEFAULT_VHOST))
 
@@ -152,58 +167,70 @@ class Broker:
             if vhost is not None:
                 vhost.replaying = False
 
-    def restore(
-        self, queues: dict[int, dict[int, tuple[Message, bool]]], highest: dict[int, int], clean: bool
-    ) -> int:
+    def restore(self, queues: dict[int, list[Page]], highest: dict[int, int]) -> int:
         """Give recovered messages to their queues; those of deleted queues are dropped.
 
         Args:
-            queues: by queue id, position -> message and whether it was returned.
+            queues: by queue id, the messages that are alive.
             highest: the highest position each queue ever gave.
-            clean: False after a crash: then every message is flagged redelivered, as RabbitMQ does, since
-                a delivery that was not answered leaves no trace.  The journal is told, so that the flags
-                outlive an orderly stop.
 
         Returns:
             How many messages were restored.
         """
-        count = 0
         # A queue that was deleted may have left messages in the log: its number must not be given again.
         self._last_queue_id = max(self._last_queue_id, *highest, 0)
-        for vhost in self.vhosts.values():
-            for queue in vhost.queues.values():
-                held = queues.get(queue.id, {})
-                entries = [(at, held[at][0], held[at][1] or not clean) for at in sorted(held)]
-                queue.restore(entries, highest.get(queue.id, 0) + 1)
-                count += len(entries)
-                if not clean:
-                    for position, _, _ in entries:
-                        self.journal.requeue(queue.id, position)
+        count = 0
+        for queue in self.queues():
+            queue.restore(queues.get(queue.id, []), highest.get(queue.id, 0) + 1)
+            count += int(queue.ready_count())
         return count
 
-    def alive(self, pairs: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[Message, bool]]:
-        """Find the messages that are ready or await an answer among some (queue id, position) pairs.
+    def queues(self) -> Iterator[Queue]:
+        """Go through the queues of all virtual hosts."""
+        for vhost in self.vhosts.values():
+            yield from vhost.queues.values()
+
+    def locate(self, pairs: set[Pair]) -> dict[Pair, Place]:
+        """Find what is alive among some messages: ready, or delivered and not answered.
+
+        Args:
+            pairs: queue id and position of each.
+        """
+        found: dict[Pair, Place] = {}
+        for session in self.sessions:
+            for queue_id, position, message, returns in session.unacked_messages():
+                if (queue_id, position) in pairs:
+                    found[(queue_id, position)] = Place(message, int(message.location), returns)
+        asked: dict[int, list[int]] = {}
+        for queue_id, position in sorted(pairs):
+            asked.setdefault(queue_id, []).append(position)
+        for queue in self.queues():
+            wanted = asked.get(queue.id)
+            if wanted is not None:
+                for position, place in queue.locate(wanted):
+                    found[(int(queue.id), position)] = place
+        return found
+
+    def relocate(self, moves: dict[int, list[Moved]], segment: int, to_segment: int) -> dict[int, list[int]]:
+        """Note where the records of messages that are on disk only were copied.
+
+        Args:
+            moves: by queue id, what moved, by ascending position.
+            segment, to_segment: numbers of the journal's segments it moved between.
 
         Returns:
-            By pair, the message and whether it was delivered before.
+            By queue id, the positions whose location changed; the others are on disk no more.
         """
-        found: dict[tuple[int, int], tuple[Message, bool]] = {}
-        for session in self.sessions:
-            for queue_id, position, message in session.unacked_messages():
-                if (queue_id, position) in pairs:
-                    found[(queue_id, position)] = (message, True)
-        asked: dict[int, set[int]] = {}
-        for queue_id, position in pairs:
-            asked.setdefault(queue_id, set()).add(position)
-        for vhost in self.vhosts.values():
-            for queue in vhost.queues.values():
-                if queue.id in asked:
-                    for position, message, returned in queue.held(asked[queue.id]):
-                        found[(queue.id, position)] = (message, returned)
-        return found
+        changed: dict[int, list[int]] = {}
+        for queue in self.queues():
+            moved = moves.get(queue.id)
+            if moved:
+                changed[int(queue.id)] = queue.relocate(moved, segment, to_segment)
+        return changed
 
     def session_closed(self, session_id: int, vhost: Vhost) -> None:
         """Delete the exclusive queues of a connection that ended."""
+        vhost.connections -= 1
         for name in list(vhost.exclusives.get(session_id, ())):
             delete_queue(vhost, vhost.queues[name])
             vhost.topology_changed()
@@ -224,11 +251,11 @@ class Broker:
 
     def held_bytes(self) -> int:
         """Estimate the memory that queued and unacked messages take."""
-        total = 0
+        pager = self.dispatcher.residency.pager
+        total = int(pager.used + pager.pending)
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
-                total += queue.ready_bytes + queue.unacked_bytes
-                total += OVERHEAD * (queue.ready_count() + queue.unacked_count)
+                total += queue.unacked_bytes + OVERHEAD * queue.unacked_count
             for replies in vhost.reply_queues.values():
-                total += replies.ready_bytes
+                total += replies.ready_octets()
         return total

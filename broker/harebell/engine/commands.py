@@ -96,8 +96,57 @@ class Unbind:
     arguments: Table
 
 
+@dataclass(frozen=True, slots=True)
+class SetPolicy:
+    """A policy, or an operator policy, comes into being or takes the place of the one of that name."""
+
+    vhost: str
+    name: str
+    pattern: str
+    apply_to: str
+    definition: Table
+    priority: int
+    operator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPolicy:
+    """A policy, or an operator policy, goes."""
+
+    vhost: str
+    name: str
+    operator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetVhostLimits:
+    """The limits of a virtual host are these from now on: ``max-queues``, ``max-connections`` or both."""
+
+    vhost: str
+    limits: Table
+
+
+@dataclass(frozen=True, slots=True)
+class SetVhostDefaultQueueType:
+    """Queues of a virtual host declared without a type get this one; empty for the node's default."""
+
+    vhost: str
+    type_name: str
+
+
 Command = (
-    CreateVhost | DeleteVhost | DeclareExchange | DeleteExchange | DeclareQueue | DeleteQueue | Bind | Unbind
+    CreateVhost
+    | DeleteVhost
+    | DeclareExchange
+    | DeleteExchange
+    | DeclareQueue
+    | DeleteQueue
+    | Bind
+    | Unbind
+    | SetPolicy
+    | ClearPolicy
+    | SetVhostLimits
+    | SetVhostDefaultQueueType
 )
 
 _KINDS: Final[dict[str, type[Any]]] = {
@@ -111,20 +160,25 @@ _KINDS: Final[dict[str, type[Any]]] = {
         DeleteQueue,
         Bind,
         Unbind,
+        SetPolicy,
+        ClearPolicy,
+        SetVhostLimits,
+        SetVhostDefaultQueueType,
     )
 }
 _KIND: Final = "command"
-_ARGUMENTS: Final = "arguments"
+_TABLES: Final = ("arguments", "definition", "limits")
 
 
 def encode(command: Command) -> bytes:
     """Encode a command as a field table, for the journal.
 
-    Arguments are a table of their own, as octets: a client's may be nested as deeply as any can be.
+    A table within is one of its own, as octets: a client's may be nested as deeply as any can be.
     """
     fields = {_KIND: type(command).__name__, **asdict(command)}
-    if _ARGUMENTS in fields:
-        fields[_ARGUMENTS] = encode_table(fields[_ARGUMENTS])
+    for name in _TABLES:
+        if name in fields:
+            fields[name] = encode_table(fields[name])
     return encode_table(fields)
 
 
@@ -135,8 +189,9 @@ def decode(data: bytes) -> Command:
         KeyError: a command this version does not know.
     """
     fields = decode_table(data, 4, len(data))
-    arguments = fields.get(_ARGUMENTS)
-    if isinstance(arguments, bytes):
-        fields[_ARGUMENTS] = decode_table(arguments, 4, len(arguments))
+    for name in _TABLES:
+        table = fields.get(name)
+        if isinstance(table, bytes):
+            fields[name] = decode_table(table, 4, len(table))
     command: Command = _KINDS[str(fields.pop(_KIND))](**fields)
     return command

@@ -48,11 +48,11 @@ class Unacked:
         position: place in the queue, kept for requeueing.
         consumer: who got it; None after ``basic.get``.
         delivered_at: clock milliseconds of the delivery.
-        redelivered: True if it had been delivered before.
+        returns: how often it came back before (``paging.RETURN``).
         settled: True once acknowledged, rejected or requeued.
     """
 
-    __slots__ = ("consumer", "delivered_at", "message", "position", "queue", "redelivered", "settled", "tag")
+    __slots__ = ("consumer", "delivered_at", "message", "position", "queue", "returns", "settled", "tag")
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Unacked:
         self.position: i64 = position
         self.consumer = consumer
         self.delivered_at: i64 = delivered_at
-        self.redelivered: bool = False
+        self.returns: i64 = 0
         self.settled: bool = False
 
 
@@ -120,8 +120,13 @@ class Consumer:
             return False
         return credit.limit == 0 or credit.used < credit.limit
 
-    def deliver(self, message: Message, position: i64, redelivered: bool) -> None:
-        """Hand over one message; the queue has taken it out of its ready messages."""
+    def deliver(self, message: Message, position: i64, returns: i64) -> None:
+        """Hand over one message; the queue has taken it out of its ready messages.
+
+        Args:
+            position: its place in the queue.
+            returns: how often it came back before (``paging.RETURN``).
+        """
         raise NotImplementedError
 
     def queue_gone(self) -> None:

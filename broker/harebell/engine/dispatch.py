@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.residency import Residency
+from harebell.paging import NoPager, Pager
 
 BUDGET = 4096
 """Messages one queue may deliver before the others have their turn."""
@@ -15,13 +17,18 @@ SMALLEST_BUDGET = 32
 class Dispatcher:
     """The queues that may be able to deliver.
 
+    Args:
+        pager: where messages go that do not fit in memory; None to keep all in memory.
+
     Attributes:
+        residency: the queues that are deep.
         busy: True if work was left over for the next turn.
         contended: True if a message had to wait although its queue has consumers; cleared by whoever wants
             to know.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pager: Pager | None = None) -> None:
+        self.residency = Residency(pager or NoPager())
         self._due: list[Queue] = []
         self.busy: bool = False
         self.contended: bool = False

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harebell.content.message import Message
-from harebell.engine.arguments import EXPIRES, SINGLE_ACTIVE_CONSUMER
+from harebell.engine.arguments import SINGLE_ACTIVE_CONSUMER
 from harebell.engine.commands import (
     Bind,
+    ClearPolicy,
     Command,
     CreateVhost,
     DeclareExchange,
@@ -18,12 +19,17 @@ from harebell.engine.commands import (
     DeleteExchange,
     DeleteQueue,
     DeleteVhost,
+    SetPolicy,
+    SetVhostDefaultQueueType,
+    SetVhostLimits,
     Unbind,
 )
 from harebell.engine.destination import Destination
 from harebell.engine.exchanges.exchange import Binding, Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.exchanges.registry import create
+from harebell.engine.policies import Policy
+from harebell.engine.policy_work import refresh_exchange, refresh_queue
 from harebell.engine.queues.classic import ClassicQueue
 from harebell.engine.queues.queue import Queue
 from harebell.engine.routing import enqueue
@@ -61,6 +67,19 @@ def apply(broker: Broker, command: Command) -> None:
             bind(broker, vhost, command)
         case Unbind():
             unbind(vhost, command)
+        case SetPolicy():
+            policy = Policy(
+                command.name, command.pattern, command.apply_to, command.definition, command.priority
+            )
+            vhost.policies.set(policy, command.operator)
+            vhost.policies_changed = broker.policies_changed = True
+        case ClearPolicy():
+            vhost.policies.clear(command.name, command.operator)
+            vhost.policies_changed = broker.policies_changed = True
+        case SetVhostLimits():
+            vhost.set_limits(command.limits)
+        case SetVhostDefaultQueueType():
+            vhost.default_queue_type = command.type_name
     vhost.topology_changed()
 
 
@@ -79,8 +98,7 @@ def declare_exchange(vhost: Vhost, command: DeclareExchange) -> None:
         command.internal,
         command.arguments,
     )
-    alternate = command.arguments.get("alternate-exchange")
-    exchange.alternate = alternate if isinstance(alternate, str) else None
+    refresh_exchange(vhost, exchange)
     vhost.exchanges[command.name] = exchange
 
 
@@ -104,11 +122,7 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
         broker.clock,
         command.arguments.get(SINGLE_ACTIVE_CONSUMER) is True,
     )
-    expires = command.arguments.get(EXPIRES)
-    if isinstance(expires, int):
-        queue.expires = expires
-        queue.last_used = broker.clock.now
-        vhost.expiring[queue] = None
+    refresh_queue(broker, vhost, queue)
     if command.owner:
         vhost.exclusives.setdefault(command.owner, {})[command.name] = None
     vhost.queues[command.name] = queue
@@ -203,6 +217,7 @@ def snapshot(broker: Broker) -> list[Command]:
     commands: list[Command] = []
     for vhost in broker.vhosts.values():
         commands.append(CreateVhost(vhost.name))
+        commands.extend(_settings(vhost))
         bindings: list[Command] = []
         for exchange in vhost.exchanges.values():
             if not exchange.durable:
@@ -214,6 +229,19 @@ def snapshot(broker: Broker) -> list[Command]:
             if queue.durable:
                 commands.append(_declared_queue(vhost, queue))
         commands.extend(bindings)
+    return commands
+
+
+def _settings(vhost: Vhost) -> list[Command]:
+    """List what is set for a virtual host as a whole; before its queues, so that they find it."""
+    commands: list[Command] = []
+    if vhost.default_queue_type:
+        commands.append(SetVhostDefaultQueueType(vhost.name, vhost.default_queue_type))
+    if vhost.limits:
+        commands.append(SetVhostLimits(vhost.name, vhost.limits))
+    for operator in (False, True):
+        for policy in vhost.policies.kind(operator).all():
+            commands.append(SetPolicy(vhost.name, *policy, operator))
     return commands
 
 

@@ -35,10 +35,15 @@ class ReplyQueue(Queue):
         super().__init__(0, name, "reply-to", False, 0, False, {})
         self._consumer: Consumer | None = None
         self._waiting: deque[Message] = deque()
+        self.ready_bytes: i64 = 0
 
     def ready_count(self) -> i64:
         """Replies that wait for the reader."""
         return len(self._waiting)
+
+    def ready_octets(self) -> i64:
+        """Memory that replies to the reader take."""
+        return self.ready_bytes
 
     def consumer_count(self) -> i64:
         """The one consumer."""
@@ -64,7 +69,7 @@ class ReplyQueue(Queue):
         while waiting and consumer.eligible():
             message = waiting.popleft()
             self.ready_bytes -= message.size() + OVERHEAD
-            consumer.deliver(message, 0, False)
+            consumer.deliver(message, 0, 0)
         consumer.parked = len(waiting) > 0
 
     def push(self, message: Message) -> bool:
@@ -73,7 +78,7 @@ class ReplyQueue(Queue):
         if consumer is None:
             return True
         if not self._waiting and consumer.eligible():
-            consumer.deliver(message, 0, False)
+            consumer.deliver(message, 0, 0)
             return True
         size: i64 = message.size() + OVERHEAD
         if self.ready_bytes + size <= WAITING_BYTES:

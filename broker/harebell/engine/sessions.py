@@ -23,9 +23,9 @@ class Sessions:
         """List a connection whose ``connection.open`` succeeded."""
         self._open[session_id] = handle
 
-    def closed(self, session_id: int) -> None:
-        """Forget a connection."""
-        self._open.pop(session_id, None)
+    def closed(self, session_id: int) -> bool:
+        """Forget a connection; True if it was listed."""
+        return self._open.pop(session_id, None) is not None
 
     def __len__(self) -> int:
         return len(self._open)

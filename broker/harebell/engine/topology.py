@@ -252,11 +252,16 @@ def declare_queue(
         existing.last_used = caller.broker.clock.now
         return existing, 0
     plain = durable and not exclusive and not auto_delete
-    default = caller.broker.limits.default_queue_type if plain else "classic"
+    usual = caller.vhost.default_queue_type or caller.broker.limits.default_queue_type
+    default = usual if plain else "classic"
     type_name = queue_type(arguments, default, name)
     check_queue_arguments(arguments, type_name, name, caller.vhost.name)
+    if type_name != "classic" and QUEUE_TYPE not in arguments:
+        # As on RabbitMQ: whoever lists or exports the queue sees its type.
+        arguments = {**arguments, QUEUE_TYPE: type_name}
     if type_name == "quorum":
         _quorum_flags(caller.vhost, name, durable, exclusive, auto_delete)
+    caller.vhost.check_queue_limit(name)
     limit = caller.broker.limits.max_queues
     if limit and len(caller.vhost.queues) >= limit:
         raise BrokerError(PRECONDITION_FAILED, f"cannot declare queue '{name}': limit of {limit} is reached")

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from harebell.content.properties import Properties
+from harebell.content.table import Table
+from harebell.engine.destination import Destination
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.exchanges.registry import create
+from harebell.engine.policies import Policies
 from harebell.engine.queues.queue import Queue
 from harebell.engine.routing import ROUTE_CACHE_LIMIT, ROUTE_CACHE_QUEUES, Route, Routing, traverse
-from harebell.errors import ACCESS_REFUSED, NOT_FOUND, BrokerError
+from harebell.errors import ACCESS_REFUSED, NOT_ALLOWED, NOT_FOUND, PRECONDITION_FAILED, BrokerError
 from harebell.ports import AccessControl, User
 
 if TYPE_CHECKING:
@@ -36,7 +39,13 @@ class Vhost:
         name: its name.
         exchanges, queues: by name; the default exchange is not among the exchanges.
         exclusives: names of exclusive queues by the id of the connection that owns them.
-        expiring: queues with ``x-expires``.
+        expiring: queues that go when they are not used.
+        policies: what gives queues and exchanges options by their name.
+        policies_changed: True if no object has followed the latest change of a policy yet.
+        policy_work: objects that have yet to follow an earlier one.
+        limits: as set, by name; ``max_queues`` and ``max_connections`` are the same, -1 where there is none.
+        connections: how many are open.
+        default_queue_type: type of queues declared without one; empty for the node's default.
         reply_queues: direct reply-to addressees by their pseudo-queue name.
         auto_deleted: durable exchanges that went with their last binding; the journal is to be told.
         replaying: True while recovery repeats commands, which say themselves what goes.
@@ -52,6 +61,14 @@ class Vhost:
         self.reply_queues: dict[str, ReplyQueue] = {}
         self.auto_deleted: list[str] = []
         self.replaying: bool = False
+        self.policies = Policies()
+        self.policies_changed: bool = False
+        self.policy_work: list[Destination] = []
+        self.limits: Table = {}
+        self.max_queues: i64 = -1
+        self.max_connections: i64 = -1
+        self.connections: int = 0
+        self.default_queue_type: str = ""
         self.generation: i64 = 1
         self._cached_queues: i64 = 0
         self._caches: dict[str, dict[bytes, Route]] = {}
@@ -79,6 +96,42 @@ class Vhost:
         if found is None:
             raise BrokerError(NOT_FOUND, f"no queue '{name}' in vhost '{self.name}'")
         return found
+
+    def set_limits(self, limits: Table) -> None:
+        """Take new limits in place of the old; they hold for what comes, not for what is there."""
+        self.limits = limits
+        self.max_queues = _limit(limits, "max-queues")
+        self.max_connections = _limit(limits, "max-connections")
+
+    def check_queue_limit(self, name: str) -> None:
+        """Check that one more queue may be declared.
+
+        Raises:
+            BrokerError: PRECONDITION_FAILED in RabbitMQ's words.
+        """
+        if self.max_queues >= 0 and len(self.queues) >= self.max_queues:
+            raise BrokerError(
+                PRECONDITION_FAILED,
+                f"cannot declare queue '{name}': queue limit in vhost '{self.name}' "
+                f"({self.max_queues}) is reached",
+            )
+
+    def check_connection_limit(self, user: User, connections: int) -> None:
+        """Check that one more connection may be opened.
+
+        Args:
+            user: who opens it.
+            connections: how many are open.
+
+        Raises:
+            BrokerError: NOT_ALLOWED in RabbitMQ's words.
+        """
+        if self.max_connections >= 0 and connections >= self.max_connections:
+            raise BrokerError(
+                NOT_ALLOWED,
+                f"access to vhost '{self.name}' refused for user '{user.name}': "
+                f"connection limit ({self.max_connections}) is reached",
+            )
 
     def route_cache(self, user: User) -> dict[bytes, Route]:
         """Give the routes shared by the user's connections; permissions differ between users."""
@@ -187,6 +240,11 @@ class Vhost:
         routing = Routing()
         traverse(exchange, keys, properties, self.exchanges.get, routing)
         return list(routing.queues), routing.remembering
+
+
+def _limit(limits: Table, name: str) -> i64:
+    value = limits.get(name)
+    return value if isinstance(value, int) else -1
 
 
 def access_refused(name: str, kind: str, vhost: str, user: User) -> BrokerError:

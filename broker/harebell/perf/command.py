@@ -71,6 +71,9 @@ a second are 5 every millisecond. Only queues and exchanges that the run created
 @click.option("--queue-args", multiple=True, metavar="K=V", help="Argument of queue.declare; repeatable.")
 @click.option("--heartbeat", default=60, show_default=True, metavar="S", help="Proposed, 0 for none.")
 @click.option("--latency/--no-latency", default=True, help="Stamp bodies and measure latency.  [default: on]")
+@click.option(
+    "--ordered", is_flag=True, help="Number messages; consumers, of this run or another, count disorder."
+)
 @click.option("--interval", default=1.0, show_default=True, metavar="S", help="Progress every S, 0 for none.")
 @click.option("--json", "json_output", is_flag=True, help="Print the summary as one JSON object.")
 @click.pass_context

@@ -5,7 +5,9 @@
 
 Deliveries are counted, their time stamps read and their acks written here; confirms go to the
 window; every other method is left in ``replies`` for the connection. A body stamped by this run
-begins with its key (4 octets) and the time of the publish (8 octets, ns).
+begins with its key (4 octets) and the time of the publish (8 octets, ns). In an ordered run, whose key is
+``ORDERED_KEY`` for publishers and consumers of different runs alike, its number within the block of publishes
+that share the time follows (4 octets).
 """
 
 from typing import Final
@@ -31,6 +33,12 @@ BASIC_NACK: Final = 0x003C0078
 STAMP_OCTETS: Final = 12
 """Octets a stamp takes at the start of a body."""
 
+ORDERED_OCTETS: Final = 16
+"""Octets a stamp and a number take."""
+
+ORDERED_KEY: Final = 0x68626C21
+"""The key of every ordered run: what one run published, another one may consume."""
+
 _ACK_FRAME_START: Final = b"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x50"
 _NO_CONTENT: Final = 0
 _DELIVERED: Final = 1
@@ -46,10 +54,17 @@ class Inbound:
         ack_every: 0 to acknowledge nothing, 1 for each delivery on its own, n for every n-th with multiple.
         latency: takes the time from publish to receipt of stamped deliveries.
         window: the outstanding publishes of this connection, None without confirms.
+        ordered: count the deliveries that are not younger than the one before, in ``out_of_order``.
     """
 
     def __init__(
-        self, frame_max: int, run_key: int, ack_every: int, latency: Histogram, window: ConfirmWindow | None
+        self,
+        frame_max: int,
+        run_key: int,
+        ack_every: int,
+        latency: Histogram,
+        window: ConfirmWindow | None,
+        ordered: bool = False,
     ) -> None:
         self.replies: list[tuple[int, bytes]] = []
         self.latency = latency
@@ -58,9 +73,13 @@ class Inbound:
         self.received: i64 = 0
         self.received_octets: i64 = 0
         self.returned: i64 = 0
+        self.out_of_order: i64 = 0
         self.last_delivery: i64 = 0
         self._run_key: i64 = run_key
         self._ack_every: i64 = ack_every
+        self._ordered: bool = ordered
+        self._latest_sent: i64 = 0
+        self._latest_number: i64 = -1
         self._unacked: i64 = 0
         self._acks = BytesWriter()
         self._tail: bytes = b""
@@ -160,6 +179,8 @@ class Inbound:
         if self._left < 0:
             raise FrameError("the server sent a content header with an impossible size")
         if self._left == 0:
+            if self._ordered and self._content == _DELIVERED:
+                self.out_of_order += 1
             self._complete()
 
     def _body(self, data: bytes, start: i64, size: i64, now: i64) -> None:
@@ -170,6 +191,8 @@ class Inbound:
             stampable = size >= STAMP_OCTETS and self._content == _DELIVERED
             if stampable and i64(read_i32_be(data, start)) == self._run_key:
                 self._stamp(read_i64_be(data, start + 4), now)
+            if self._ordered and self._content == _DELIVERED:
+                self._check_order(data, start, size)
         self._left -= size
         if self._content == _DELIVERED:
             self.received_octets += size
@@ -202,6 +225,19 @@ class Inbound:
             self._record_run(now)
             self._run_sent = sent
         self._run_length += 1
+
+    def _check_order(self, data: bytes, start: i64, size: i64) -> None:
+        """Count what no ordered run published, a repeated message, and one that was overtaken."""
+        if size < ORDERED_OCTETS or i64(read_i32_be(data, start)) != self._run_key:
+            self.out_of_order += 1
+            return
+        sent: i64 = read_i64_be(data, start + 4)
+        number: i64 = i64(read_i32_be(data, start + 12))
+        if sent > self._latest_sent or (sent == self._latest_sent and number > self._latest_number):
+            self._latest_sent = sent
+            self._latest_number = number
+        else:
+            self.out_of_order += 1
 
     def _record_run(self, now: i64) -> None:
         """Record neighbours with one stamp, as a block of publishes has, as one entry."""

@@ -5,7 +5,8 @@ One message on the wire, all of it constant for a run but the time stamp:
     basic.publish | content header | body frame: run key (4) · time of publish in ns (8) · filler | …
 
 The stamp is the moment a block is handed to the socket, so all messages of a block share it, and
-a block is the stamp joined between constant pieces: no work per message at all.
+a block is the stamp joined between constant pieces: no work per message at all. In an ordered run the
+number of the message within its block (4) stands before the filler.
 """
 
 import struct
@@ -15,7 +16,14 @@ from dataclasses import dataclass
 from pamqp import encode
 from pamqp.common import FieldTable
 
-from harebell.perf.inbound import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, STAMP_OCTETS
+from harebell.perf.inbound import (
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_HEADER,
+    FRAME_METHOD,
+    ORDERED_OCTETS,
+    STAMP_OCTETS,
+)
 
 BLOCK_OCTETS = 65_536
 """Size of a full block: large enough that a write is cheap per message, small enough to keep turns short."""
@@ -40,7 +48,8 @@ class MessageShape:
     """What every message of a run has in common.
 
     ``size`` is the body in octets; ``stamped`` bodies begin with ``run_key`` and the time of the
-    publish, for which they need ``STAMP_OCTETS``.
+    publish, for which they need ``STAMP_OCTETS``; ``ordered`` ones have their number within the block too,
+    and need ``ORDERED_OCTETS``.
     """
 
     size: int
@@ -49,8 +58,11 @@ class MessageShape:
     headers: FieldTable | None = None
     stamped: bool = False
     run_key: int = 0
+    ordered: bool = False
 
     def __post_init__(self) -> None:
+        if self.ordered and self.size < ORDERED_OCTETS:
+            raise ValueError(f"an ordered body needs {ORDERED_OCTETS} octets")
         if self.stamped and self.size < STAMP_OCTETS:
             raise ValueError(f"a stamped body needs {STAMP_OCTETS} octets")
 
@@ -60,8 +72,13 @@ def frame(frame_type: int, payload: bytes) -> bytes:
     return struct.pack(">BHI", frame_type, 1, len(payload)) + payload + bytes((FRAME_END,))
 
 
-def publish_frames(address: Address, shape: MessageShape, stamp: int, frame_max: int) -> bytes:
-    """Return the frames of one publish, its body cut into frames of at most ``frame_max`` octets."""
+def publish_frames(
+    address: Address, shape: MessageShape, stamp: int, frame_max: int, number: int = 0
+) -> bytes:
+    """Return the frames of one publish, its body cut into frames of at most ``frame_max`` octets.
+
+    ``stamp`` and ``number`` go into the body where ``shape`` has a place for them.
+    """
     method = (
         struct.pack(">HHH", _BASIC, _PUBLISH, 0)
         + encode.short_string(address.exchange)
@@ -77,7 +94,11 @@ def publish_frames(address: Address, shape: MessageShape, stamp: int, frame_max:
         flags |= _HAS_DELIVERY_MODE
         properties += b"\x02"
     header = struct.pack(">HHQH", _BASIC, 0, shape.size, flags) + properties
-    body = struct.pack(">iq", shape.run_key, stamp) if shape.stamped else b""
+    body = b""
+    if shape.ordered:
+        body = struct.pack(">iqi", shape.run_key, stamp, number)
+    elif shape.stamped:
+        body = struct.pack(">iq", shape.run_key, stamp)
     left = shape.size - len(body)
     body += (_FILLER * (left // len(_FILLER) + 1))[:left]
     most = frame_max - 8
@@ -85,10 +106,12 @@ def publish_frames(address: Address, shape: MessageShape, stamp: int, frame_max:
     return frame(FRAME_METHOD, method) + frame(FRAME_HEADER, header) + b"".join(bodies)
 
 
-def _around_stamp(address: Address, shape: MessageShape, frame_max: int) -> tuple[bytes, bytes]:
+def _around_stamp(
+    address: Address, shape: MessageShape, frame_max: int, number: int = 0
+) -> tuple[bytes, bytes]:
     """Return what comes before and after the eight octets of the stamp."""
-    zero = publish_frames(address, shape, 0, frame_max)
-    ones = publish_frames(address, shape, -1, frame_max)
+    zero = publish_frames(address, shape, 0, frame_max, number)
+    ones = publish_frames(address, shape, -1, frame_max, number)
     at = next(index for index, (a, b) in enumerate(zip(zero, ones, strict=True)) if a != b)
     return zero[:at], zero[at + 8 :]
 
@@ -129,3 +152,21 @@ class PublishBlocks:
         if first == 0 and count == self.per_block:
             return self._full_block
         return b"".join(self._pieces[first : first + count])
+
+
+class OrderedBlocks(PublishBlocks):
+    """Hands out blocks of numbered publishes to one address; the numbers of every block begin at 0.
+
+    ``shape`` must be ordered. The stamps given to ``take`` must rise: then so does (stamp, number).
+    """
+
+    def __init__(self, address: Address, shape: MessageShape, frame_max: int) -> None:
+        super().__init__([address], shape, frame_max)
+        around = [_around_stamp(address, shape, frame_max, number) for number in range(self.per_block)]
+        self._start = around[0][0]
+        self._after = [after for _, after in around]
+        self._between = [after + self._start for after in self._after]
+
+    def take(self, count: int, stamp: int) -> bytes:
+        joints = self._between[: count - 1]
+        return struct.pack(">q", stamp).join((self._start, *joints, self._after[count - 1]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pamqp.common import FieldValue
 
 from harebell.perf.errors import OptionError
-from harebell.perf.inbound import STAMP_OCTETS
+from harebell.perf.inbound import ORDERED_OCTETS, STAMP_OCTETS
 from harebell.perf.url import BrokerURL
 
 EXCHANGE_TYPES = ("direct", "fanout", "topic", "headers")
@@ -23,7 +23,8 @@ class Options:
 
     ``duration`` None with ``count`` None means ``DEFAULT_SECONDS``. ``confirm`` 0 means no confirms,
     ``ack_every`` 0 automatic acknowledgement, 1 each delivery on its own, n every n-th with multiple.
-    ``in_flight`` is how many messages may be published and not yet received, 0 for no limit.
+    ``in_flight`` is how many messages may be published and not yet received, 0 for no limit. ``ordered``
+    numbers what is published, and has consumers, in this run or another, count what is not in order.
     """
 
     url: BrokerURL = field(default_factory=BrokerURL)
@@ -49,6 +50,7 @@ class Options:
     heartbeat: int = 60
     warmup: float = 0.0
     latency: bool = True
+    ordered: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -97,6 +99,10 @@ class Options:
             )
         if self.ack_every == 0 and self.prefetch > 0:
             raise OptionError("--prefetch has no effect with --ack auto")
+        if self.ordered and (self.publishers > 1 or self.queues > 1 or self.size < ORDERED_OCTETS):
+            raise OptionError(
+                f"--ordered needs one queue, at most one publisher, and --size of at least {ORDERED_OCTETS}"
+            )
         if self.exchange_type is not None and self.exchange_type not in EXCHANGE_TYPES:
             raise OptionError(f"--type must be one of {', '.join(EXCHANGE_TYPES)}")
         if self.exchange == "" and self.exchange_type is not None:

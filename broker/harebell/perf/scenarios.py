@@ -48,6 +48,23 @@ SCENARIOS = (
             "in_flight": 10_000,
         },
     ),
+    Scenario(
+        "persistent-multiple",
+        "persistent, at most 2,048 unconfirmed, one ack for every 50 deliveries",
+        {
+            "persistent": True,
+            "durable": True,
+            "confirm": 2048,
+            "ack": "multiple:50",
+            "prefetch": 100,
+            "in_flight": 10_000,
+        },
+    ),
+    Scenario(
+        "persistent-single",
+        "persistent, each confirmed before the next is published, no consumer",
+        {"persistent": True, "durable": True, "confirm": 1, "consumers": 0},
+    ),
 )
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -45,6 +45,7 @@ class Summary:
     to_receive: Histogram
     to_confirm: Histogram
     processor_share: float = 0.0
+    out_of_order: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -75,6 +76,7 @@ def as_json(summary: Summary) -> dict[str, object]:
         "confirmed": summary.confirmed.count,
         "nacked": summary.nacked,
         "returned": summary.returned,
+        "out_of_order": summary.out_of_order,
         "received_octets": summary.received_octets,
         "published_per_s": round(summary.published.rate, 1),
         "received_per_s": round(summary.received.rate, 1),
@@ -100,6 +102,7 @@ def as_json(summary: Summary) -> dict[str, object]:
             "prefetch": options.prefetch,
             "rate": options.rate,
             "in_flight": options.in_flight,
+            "ordered": options.ordered,
             "warmup": options.warmup,
         },
         "generator": {
@@ -128,6 +131,7 @@ def as_text(summary: Summary) -> str:
     for name, count, wanted in (
         ("nacked", summary.nacked, options.confirm > 0),
         ("returned", summary.returned, options.mandatory or summary.returned > 0),
+        ("disordered", summary.out_of_order, options.ordered and options.consumers > 0),
         ("blocked", summary.times_blocked, summary.times_blocked > 0),
     ):
         if wanted:

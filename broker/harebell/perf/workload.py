@@ -15,9 +15,10 @@ from harebell.perf.confirm_window import ConfirmWindow
 from harebell.perf.connection import FRAME_MAX, Connection
 from harebell.perf.consumer import Consumer
 from harebell.perf.errors import PerfError
-from harebell.perf.inbound import STAMP_OCTETS, Inbound
+from harebell.perf.histogram import Histogram
+from harebell.perf.inbound import ORDERED_KEY, STAMP_OCTETS, Inbound
 from harebell.perf.measurement import Interval, Measurement
-from harebell.perf.messages import MessageShape, PublishBlocks
+from harebell.perf.messages import MessageShape, OrderedBlocks, PublishBlocks
 from harebell.perf.options import Options
 from harebell.perf.publisher import Publisher
 from harebell.perf.summary import Summary
@@ -45,7 +46,8 @@ class Workload:
         self.options = options
         self._interval = interval
         self._on_interval = on_interval
-        self._run_key = struct.unpack(">i", secrets.token_bytes(4))[0]
+        random_key = struct.unpack(">i", secrets.token_bytes(4))[0]
+        self._run_key = ORDERED_KEY if options.ordered else random_key
         self._topology = Topology.plan(options, f"harebell-perf-{secrets.token_hex(4)}")
         self._measurement = Measurement()
         self._publishers = self._measurement.publishers
@@ -101,7 +103,10 @@ class Workload:
             raise self._failure
 
     def _inbound(self, window: ConfirmWindow | None) -> Inbound:
-        return Inbound(FRAME_MAX, self._run_key, self.options.ack_every, self._measurement.receive, window)
+        options = self.options
+        # What another run published carries its age, which is no latency of this one.
+        latency = self._measurement.receive if options.stamped else Histogram()
+        return Inbound(FRAME_MAX, self._run_key, options.ack_every, latency, window, options.ordered)
 
     async def _connect_consumer(self, number: int) -> None:
         options = self.options
@@ -133,14 +138,18 @@ class Workload:
             persistent=options.persistent,
             mandatory=options.mandatory,
             headers=dict(self._topology.headers),
-            stamped=options.stamped and options.consumers > 0,
+            stamped=options.ordered or (options.stamped and options.consumers > 0),
             run_key=self._run_key,
+            ordered=options.ordered,
         )
         workers = len(self._publishers)
-        ready = [
-            PublishBlocks(share(self._topology.addresses, workers, number), shape, publisher.frame_max)
-            for number, publisher in enumerate(self._publishers)
-        ]
+        ready: list[PublishBlocks] = []
+        for number, publisher in enumerate(self._publishers):
+            addresses = share(self._topology.addresses, workers, number)
+            if options.ordered:
+                ready.append(OrderedBlocks(addresses[0], shape, publisher.frame_max))
+            else:
+                ready.append(PublishBlocks(addresses, shape, publisher.frame_max))
         room_in_flight = None
         if options.in_flight:
             room_in_flight = self._room_in_flight
@@ -252,6 +261,7 @@ class Workload:
             to_receive=self._measurement.to_receive,
             to_confirm=self._measurement.to_confirm,
             processor_share=processor_share,
+            out_of_order=sum(consumer.inbound.out_of_order for consumer in self._consumers),
             notes=self._notes(ended, processor_share),
         )
 

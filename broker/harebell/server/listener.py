@@ -199,7 +199,9 @@ class Server:
 
     def set_clock(self) -> None:
         """Tell the engine the time."""
-        self.broker.clock.now = time.monotonic_ns() // 1_000_000
+        clock = self.broker.clock
+        clock.now = time.monotonic_ns() // 1_000_000
+        clock.wall = time.time_ns() // 1_000_000
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 320, wait for the answers, cut what is left."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
 from harebell.amqp.connection import AwaitingJournal
 from harebell.amqp.outbox import OutboxSet
+from harebell.engine import policy_work
 from harebell.engine.broker import Broker
 from harebell.server.transport import ClientTransport
 
 JOURNAL: Final = "journal"
 JOURNAL_AHEAD: Final = 32 * 1024 * 1024
 """Octets that may wait for the disk before publishers are no longer read."""
+
+POLICY_SECONDS: Final = 0.003
+"""Time that following a change of policies may take from one turn."""
 
 
 class Turn:
@@ -34,6 +39,7 @@ class Turn:
         self.watchers: dict[Callable[[], None], None] = {}
         self._loop = loop
         self._dispatcher = broker.dispatcher
+        self._residency = broker.dispatcher.residency
         self._journal = broker.journal
         self._scheduled = False
         self._reopened: list[ClientTransport] = []
@@ -44,10 +50,19 @@ class Turn:
         self._dispatcher.run()
         self.flush()
         self._journal.flush()
-        if self._dispatcher.busy:
+        self._residency.relieve()
+        if self._dispatcher.busy or self._broker_follows_policies():
             self.soon()
         for watcher in list(self.watchers):
             watcher()
+
+    def _broker_follows_policies(self) -> bool:
+        """Let some queues and exchanges follow a change of policies; True if more have to."""
+        if not self.broker.policies_changed:
+            return False
+        until = time.monotonic() + POLICY_SECONDS
+        self.broker.policies_changed = policy_work.step(self.broker, enough=lambda: time.monotonic() > until)
+        return self.broker.policies_changed
 
     def flush(self) -> None:
         """Write every outbox that gathered something."""

@@ -23,6 +23,7 @@ from harebell.settings.values import (
 )
 
 FRAME_MIN_SIZE = 4096
+LEAST_MESSAGE_MEMORY = 64 * 1024 * 1024
 MAX_MESSAGE_SIZE_CEILING = 512 * 1024 * 1024
 
 LoopName = Annotated[Literal["auto", "uvloop", "asyncio"], BeforeValidator(parse_lower)]
@@ -96,6 +97,12 @@ class Amqp(Section):
         le=MAX_MESSAGE_SIZE_CEILING,
         description="Largest message body, in bytes or with a unit ('16MiB'); at most 512MiB.",
     )
+    max_transaction_size: Size = Field(
+        default=256 * 1024 * 1024,
+        ge=1,
+        le=1024 * 1024 * 1024,
+        description="Bytes of messages in one transaction, which is kept in memory until its commit.",
+    )
 
     @field_validator("frame_max")
     @classmethod
@@ -112,6 +119,11 @@ class Limits(Section):
         default=0.6,
         description="Memory at which publishers are blocked: a share of what the machine or container has "
         "(0.6), or a size ('2GiB'); 0 blocks every publisher.",
+    )
+    message_memory: Memory = Field(
+        default=0.02,
+        description="Memory for messages that wait in queues: a share of what the machine or container has "
+        "(0.02, but not less than 64 MiB), or a size ('512MiB'). Beyond it what is not next stays on disk.",
     )
     disk_free_limit: Size = Field(
         default=256 * 1024 * 1024,
@@ -136,6 +148,15 @@ class Limits(Section):
         if isinstance(mark, float) and total <= 0:
             return 0
         return max(1, int(total * mark) if isinstance(mark, float) else mark)
+
+    def message_budget(self, total: int) -> int:
+        """Return the octets of waiting messages to keep in memory.
+
+        Args:
+            total: bytes of memory the machine or the container has; 0 if that is not known.
+        """
+        memory = self.message_memory
+        return max(LEAST_MESSAGE_MEMORY, int(total * memory)) if isinstance(memory, float) else memory
 
 
 class Auth(Section):

@@ -5,7 +5,10 @@
     <data-dir>/
       harebell.json       {"format": 1, "node": "9f0c..."}
       lock                flock'ed by the running node; holds its process id
-      journal/            segments (<base lsn, 16 hex digits>.wal), metadata.snapshot, set-aside octets
+      journal/            segments (<base lsn, 16 hex digits>.wal), metadata.snapshot, damage.json,
+                          octets that were set aside
+
+``docs/formats.md`` has the details.
 """
 
 from __future__ import annotations

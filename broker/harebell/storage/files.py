@@ -37,6 +37,26 @@ class LogFile(ABC):
         """Close the file."""
 
 
+class Reader(ABC):
+    """A file that is read here and there while it may still grow."""
+
+    @abstractmethod
+    def read(self, offset: int, size: int) -> bytes:
+        """Give the octets from ``offset`` on, fewer than ``size`` only at the end of the file.
+
+        Raises:
+            OSError: the disk cannot read them.
+        """
+
+    @abstractmethod
+    def size(self) -> int:
+        """Give the octets the file has now."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
 class Files(ABC):
     """What storage needs of a file system, below one folder."""
 
@@ -49,6 +69,15 @@ class Files(ABC):
         """Give a whole file."""
 
     @abstractmethod
+    def reader(self, name: str) -> Reader:
+        """Open an existing file to read parts of it.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: it cannot be opened now.
+        """
+
+    @abstractmethod
     def create(self, name: str) -> LogFile:
         """Make a new file to append to."""
 
@@ -59,6 +88,10 @@ class Files(ABC):
     @abstractmethod
     def replace(self, name: str, data: bytes) -> None:
         """Write a file in one step: after a crash it is the old one or the new one, whole and durable."""
+
+    @abstractmethod
+    def patch(self, name: str, offset: int, data: bytes) -> None:
+        """Overwrite octets of an existing file, durably; a crash leaves any part of them done."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
@@ -113,6 +146,31 @@ class DiskFile(LogFile):
         os.close(self._fd)
 
 
+class DiskReader(Reader):
+    """A real file, read."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read a part."""
+        data = os.pread(self._fd, size, offset)
+        while data and len(data) < size:
+            more = os.pread(self._fd, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def size(self) -> int:
+        """Ask for the size."""
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
 class DiskFiles(Files):
     """A real folder.
 
@@ -131,6 +189,10 @@ class DiskFiles(Files):
     def read(self, name: str) -> bytes:
         """Give a whole file."""
         return (self.folder / name).read_bytes()
+
+    def reader(self, name: str) -> Reader:
+        """Open a file to read."""
+        return DiskReader(self.folder / name)
 
     def create(self, name: str) -> LogFile:
         """Make a new file; one left over by a crash before its first sync is replaced."""
@@ -157,6 +219,17 @@ class DiskFiles(Files):
             file.close()
         os.replace(self.folder / temporary, self.folder / name)
         self.sync_folder()
+
+    def patch(self, name: str, offset: int, data: bytes) -> None:
+        """Overwrite a part, and wait for the disk."""
+        fd = os.open(self.folder / name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            while data:
+                done = os.pwrite(fd, data, offset)
+                data, offset = data[done:], offset + done
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
 
     def remove(self, name: str) -> None:
         """Delete a file."""

@@ -9,28 +9,39 @@ their batch; nothing waits for them.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64
+from mypy_extensions import i16, i32, i64, u8
 
 from harebell.content.message import Message
+from harebell.paging import journal_location
 from harebell.ports import Journal
 from harebell.storage.batch import Batch
 from harebell.storage.records import (
+    ARRIVED,
     CLEAN,
     COMMAND,
+    FLAG,
     GROUP,
+    IN_GROUP,
     MESSAGE,
+    PERSISTENT,
     RECORD_HEAD_SIZE,
     RECORD_MARK,
     REQUEUE,
+    RETURNS,
     SETTLE,
+    SYNCED,
+    encode_returns,
+    seed,
 )
 from harebell.storage.segments import Segments
 
 if TYPE_CHECKING:
     from harebell.storage.committer import Committer
+
+LONGEST_RUN: Final = 0x7FFFFFFF
 
 
 class Runs:
@@ -51,6 +62,18 @@ class Runs:
         self._queue = queue_id
         self._first = position
         self._count = 1
+
+    def add_run(self, queue_id: i64, first: i64, count: i64) -> None:
+        """Add neighbouring positions."""
+        self.close()
+        while count > 0:
+            some: i64 = min(count, LONGEST_RUN)
+            self._queue = queue_id
+            self._first = first
+            self._count = some
+            self.close()
+            first += some
+            count -= some
 
     def close(self) -> None:
         """Write the open run."""
@@ -77,7 +100,9 @@ class WriteAheadLog(Journal):
 
     Attributes:
         durable: the highest lsn on stable storage.
+        written: the highest lsn that can be read from the files.
         appended: the lsn of the next record.
+        commands: how many changes of metadata were appended.
         bound: the lsn behind the last record whose effect reaches beyond one queue: a command, a
             transaction, a message copied forward.  Nothing it makes superfluous goes before it is durable.
     """
@@ -85,6 +110,7 @@ class WriteAheadLog(Journal):
     def __init__(self, start: i64, segments: Segments) -> None:
         super().__init__()
         self.durable = start
+        self.written: i64 = start
         self.appended: i64 = start
         self.bound: i64 = start
         self.committer: Committer | None = None
@@ -97,8 +123,12 @@ class WriteAheadLog(Journal):
         self._message: Message | None = None
         self._count: i64 = 0
         self._group: BytesWriter | None = None
+        self.commands: i64 = 0
         self._urgent: bool = False
         self._finished: bool = False
+        self._batch: i64 = start
+        self._first: bytes = b""
+        self._first_kind: i64 = 0
 
     def begin_message(self, message: Message) -> None:
         """Start the record of one persistent message; its enqueues follow."""
@@ -123,7 +153,7 @@ class WriteAheadLog(Journal):
         body = message.body
         w = self._record
         w.truncate(0)
-        w.append(1)
+        w.append(PERSISTENT | ARRIVED)
         write_i16_be(w, i16(len(address)))
         write_i32_be(w, i32(len(header)))
         write_i32_be(w, i32(len(body)))
@@ -132,6 +162,7 @@ class WriteAheadLog(Journal):
         w.write(header)
         w.write(body)
         w.write(self._enqueues.getvalue())
+        write_i64_be(w, message.arrived)
         payload = w.getvalue()
         count: i64 = self._count
         if count > 0:
@@ -140,6 +171,7 @@ class WriteAheadLog(Journal):
             message.segment = i32(segments.current)
             message.share = i32(share)
             segments.add(segments.current, share * count)
+            message.location = journal_location(self._next_lsn())
         return self._append(MESSAGE, payload)
 
     def settle(self, queue_id: i64, position: i64, message: Message) -> None:
@@ -155,28 +187,36 @@ class WriteAheadLog(Journal):
         """Note that a message was returned."""
         self._requeues.add(queue_id, position)
 
+    def settle_run(self, queue_id: i64, first: i64, count: i64) -> None:
+        """Note that a queue no longer holds neighbouring positions, whose claims it gives up elsewhere."""
+        self._settles.add_run(queue_id, first, count)
+
+    def flag_all(self) -> None:
+        """Note that whatever the log holds may have been delivered: the node did not stop in order."""
+        self._append(FLAG, b"")
+
     def command(self, command: bytes) -> i64:
         """Append a change of metadata, encoded."""
+        self.commands += 1
         self.bound = self._append(COMMAND, command)
         return self.bound
 
-    def move(
-        self, message: Message, enqueues: list[tuple[int, int]], returned: list[tuple[int, int]]
+    def copy(
+        self, message: Message, enqueues: list[tuple[int, int]], returned: list[tuple[int, int, int]]
     ) -> None:
-        """Copy a message forward.
+        """Write a message again, at the end of the log.
 
         Args:
-            message: its record in an old segment is no longer needed afterwards.
+            message: takes the new location; what it counted in its old segment is the caller's business.
             enqueues: queue id and position where it is alive.
-            returned: those of them that were delivered before.
+            returned: queue id, position and ``paging.RETURN`` value of those that came back before.
         """
-        self._segments.settle(i64(message.segment), i64(message.share) * len(enqueues))
         self.begin_message(message)
         for queue_id, position in enqueues:
             self.enqueue(queue_id, position)
         self.bound = self.end_message()
-        for queue_id, position in returned:
-            self.requeue(queue_id, position)
+        if returned:
+            self.bound = self._append(RETURNS, encode_returns(returned))
 
     def hasten(self) -> None:
         """Make durable with the next batch what nobody would wait for."""
@@ -214,8 +254,12 @@ class WriteAheadLog(Journal):
         self._write_runs()
         if len(self._out) == 0 and (not self._urgent or self.durable >= self.appended):
             return
+        if self._batch <= self.durable:
+            self._mark_synced()
         data = self._out.getvalue()
         self._out = BytesWriter()
+        self._batch = self.appended
+        self._first = b""
         sync = self._urgent
         self._urgent = False
         next_base = -1
@@ -239,22 +283,45 @@ class WriteAheadLog(Journal):
         if self._group is None:
             self._urgent = urgent
 
+    def _mark_synced(self) -> None:
+        """Say in the batch's first record that everything before it is on stable storage.
+
+        Recovery needs it to tell damage from octets that a power cut kept from the disk.
+        """
+        w = self._out
+        if len(w) == 0:
+            return
+        crc: i64 = zlib.crc32(self._first, seed(self._batch, self._first_kind, SYNCED))
+        w[3] = u8(SYNCED)
+        w[8] = u8(crc >> 24)
+        w[9] = u8((crc >> 16) & 255)
+        w[10] = u8((crc >> 8) & 255)
+        w[11] = u8(crc & 255)
+
+    def _next_lsn(self) -> i64:
+        group = self._group
+        if group is None:
+            return self.appended
+        return self.appended + RECORD_HEAD_SIZE + len(group)
+
     def _append(self, kind: i64, payload: bytes) -> i64:
         group = self._group
         w = self._out
-        lsn: i64 = self.appended
+        start: i64 = (self._next_lsn() & 0xFFFFFFFF) ^ kind
         if group is not None:
             w = group
+            start ^= IN_GROUP
+        elif len(w) == 0:
+            self._first = payload
+            self._first_kind = kind
         size: i64 = len(payload)
         write_i16_be(w, i16((RECORD_MARK << 8 | kind) - 0x10000))
         write_i16_be(w, 0)
         write_i32_be(w, i32(size))
-        crc: i64 = 0
-        if group is None:
-            crc = zlib.crc32(payload, (lsn & 0xFFFFFFFF) ^ kind)
+        crc: i64 = zlib.crc32(payload, start)
         write_i32_be(w, i32(crc - 0x100000000 if crc > 0x7FFFFFFF else crc))
         w.write(payload)
         if group is None:
-            self.appended = lsn + RECORD_HEAD_SIZE + size
+            self.appended += RECORD_HEAD_SIZE + size
             self._urgent = True
         return self.appended

@@ -12,32 +12,45 @@ not taken for ours.  All numbers are big-endian.
 
 A record::
 
-    +-------+------+----------+--------+-----+---------+
-    | 0xA7  | kind | reserved | length | crc | payload |
-    +-------+------+----------+--------+-----+---------+
-      u8      u8     u16        u32      u32   length octets
+    +-------+------+-------+--------+-----+---------+
+    | 0xA7  | kind | marks | length | crc | payload |
+    +-------+------+-------+--------+-----+---------+
+      u8      u8     u16     u32      u32   length octets
 
-``crc`` covers the payload and starts from ``lsn ^ kind``: a record is valid only where it was written and as
-what it was written.  The lsn of a record is the number of record octets before it in the whole log; a
-record's successor follows at once, so file offset = lsn - base lsn + 32.
+``crc`` covers the payload and starts from ``lsn ^ kind ^ (marks << 16)``: a record is valid only where it was
+written and as what it was written.  The lsn of a record is the number of record octets before it in the whole
+log; a record's successor follows at once, so file offset = lsn - base lsn + 32.  The only mark is 1: all that
+is before this record was on stable storage when it was written.
 
 Payloads (``run`` = queue id u64, first position u64, count u32)::
 
     MESSAGE   flags u8, address length u16, header length u32, body length u32, queues u32,
-              address, header, body, then for each queue: queue id u64, position u64
+              address, header, body, then for each queue: queue id u64, position u64,
+              then, if flags has 2: arrived u64, unix milliseconds
     SETTLE    runs: the queue no longer holds these positions
     REQUEUE   runs: delivered and returned; redelivered from now on
     COMMAND   a field table: one change of metadata
-    GROUP     records, each with its own head: all of a transaction, or nothing
+    GROUP     records, each with its own head: all of a transaction, or nothing; their crcs start from
+              the complement, so that none of them is ever taken for a record of its own
     CLEAN     nothing: the node stopped in order here
+    PAD       anything: octets that were damaged, overwritten after they were set aside
+    FLAG      nothing: whatever was enqueued before may have been delivered; redelivered from now on
+    RETURNS   for each message: queue id u64, position u64, returns u32 (see ``paging.RETURN``): how often
+              a message that is copied forward came back; what was known before counts no more
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
+
+from librt.strings import read_i16_be, read_i32_be, read_i64_be
+from mypy_extensions import i32, i64
+
+from harebell.content.message import Message
+from harebell.paging import journal_location
 
 MAGIC: Final = b"HBWL"
 VERSION: Final = 1
@@ -54,12 +67,39 @@ REQUEUE: Final = 3
 COMMAND: Final = 4
 GROUP: Final = 5
 CLEAN: Final = 6
-KINDS: Final = frozenset({MESSAGE, SETTLE, REQUEUE, COMMAND, GROUP, CLEAN})
+PAD: Final = 7
+FLAG: Final = 8
+RETURNS: Final = 9
+KINDS: Final = frozenset({MESSAGE, SETTLE, REQUEUE, COMMAND, GROUP, CLEAN, PAD, FLAG, RETURNS})
+_FIRST_KIND: Final = 1
+_LAST_KIND: Final = 9
+
+SYNCED: Final = 1
+"""Mark of a record: everything before it was on stable storage when it was written."""
 
 MESSAGE_HEAD: Final = struct.Struct(">BHIII")
+MESSAGE_HEAD_SIZE: Final = 15
 ENQUEUE: Final = struct.Struct(">QQ")
+ENQUEUE_SIZE: Final = 16
 RUN: Final = struct.Struct(">QQI")
+RUN_SIZE: Final = 20
 LSN_MASK: Final = 0xFFFFFFFF
+IN_GROUP: Final = 0xFFFFFFFF
+"""What the start of a crc is combined with inside a GROUP."""
+
+PERSISTENT: Final = 1
+ARRIVED: Final = 2
+"""Flags of a MESSAGE payload."""
+
+SEARCHES: Final = 64
+"""So many times the octets of a segment are looked at to find what is valid behind damage."""
+
+VIEW_OCTETS: Final = 4096
+"""From this size on a view for the crc costs less than a copy."""
+
+_U64: Final = struct.Struct(">Q")
+_MARK: Final = b"\xa7"
+_crc32: Final[Callable[[bytes | memoryview, int], int]] = zlib.crc32
 
 
 class BadSegment(Exception):
@@ -91,14 +131,23 @@ class Gap(NamedTuple):
     tail: bool
 
 
-def checksum(lsn: int, kind: int, payload: bytes) -> int:
-    """Give the crc of a record."""
-    return zlib.crc32(payload, (lsn & LSN_MASK) ^ kind)
+def seed(lsn: i64, kind: i64, marks: i64) -> i64:
+    """Give what the crc of a record starts from; inside a GROUP, with marks 0, it is that ``^ IN_GROUP``."""
+    return (lsn & LSN_MASK) ^ kind ^ (marks << 16)
 
 
-def encode_record(lsn: int, kind: int, payload: bytes) -> bytes:
-    """Encode one record that starts at ``lsn``."""
-    return RECORD_HEAD.pack(RECORD_MARK, kind, 0, len(payload), checksum(lsn, kind, payload)) + payload
+def encode_record(lsn: int, kind: int, payload: bytes, marks: int = 0, start: int = 0) -> bytes:
+    """Encode one record that starts at ``lsn``.
+
+    Args:
+        lsn: where it is going to be.
+        kind: ``MESSAGE`` and its like.
+        payload: what it says.
+        marks: ``SYNCED`` or 0.
+        start: ``IN_GROUP`` for a record inside a GROUP.
+    """
+    crc = zlib.crc32(payload, int(seed(lsn, kind, marks)) ^ start)
+    return RECORD_HEAD.pack(RECORD_MARK, kind, marks, len(payload), crc) + payload
 
 
 def encode_segment_head(base: int, node: int) -> bytes:
@@ -131,16 +180,90 @@ def decode_segment_head(data: bytes) -> tuple[int, int]:
     return base, node
 
 
-def record_at(data: bytes, offset: int, lsn: int) -> Record | None:
-    """Give the valid record at an offset of ``data``, or None."""
+def record_size_at(data: bytes, offset: i64) -> i64:
+    """Give the octets of the record at an offset, head included, by what its head says alone.
+
+    Returns:
+        The size, which may reach beyond ``data``; ``RECORD_HEAD_SIZE`` if not even the head is there as a
+        whole; -1 if there is no head of a record.
+    """
+    if offset < 0:
+        return -1
     if offset + RECORD_HEAD_SIZE > len(data):
+        return RECORD_HEAD_SIZE
+    # Mark, kind and marks in one number: what is read is signed.
+    front: i64 = i64(read_i32_be(data, offset)) & LSN_MASK
+    kind: i64 = front >> 16 & 0xFF
+    if front >> 24 != RECORD_MARK or kind < _FIRST_KIND or kind > _LAST_KIND or front & 0xFFFE:
+        return -1
+    return RECORD_HEAD_SIZE + (i64(read_i32_be(data, offset + 4)) & LSN_MASK)
+
+
+def _valid(data: bytes, offset: i64, size: i64, start: i64) -> bool:
+    """Compare the crc of the record of this size, all of which is there."""
+    first: i64 = offset + RECORD_HEAD_SIZE
+    end: i64 = offset + size
+    found: i64
+    if size < VIEW_OCTETS:
+        found = _crc32(data[first:end], start)
+    else:
+        found = _crc32(memoryview(data)[first:end], start)
+    return found == i64(read_i32_be(data, offset + 8)) & LSN_MASK
+
+
+def valid_size_at(data: bytes, offset: i64, lsn: i64) -> i64:
+    """Give the octets of the valid record of its own at an offset, head included; -1 if there is none."""
+    size = record_size_at(data, offset)
+    if size < 0 or offset + size > len(data):
+        return -1
+    start = seed(lsn, data[offset + 1], i64(read_i16_be(data, offset + 2)))
+    return size if _valid(data, offset, size, start) else -1
+
+
+def record_at(data: bytes, offset: i64, lsn: i64) -> Record | None:
+    """Give the valid record of its own at an offset of ``data``, or None."""
+    size = valid_size_at(data, offset, lsn)
+    if size < 0:
         return None
-    mark, kind, reserved, length, crc = RECORD_HEAD.unpack_from(data, offset)
-    start = offset + RECORD_HEAD_SIZE
-    if mark != RECORD_MARK or kind not in KINDS or reserved or start + length > len(data):
+    return Record(lsn, data[offset + 1], data[offset + RECORD_HEAD_SIZE : offset + size])
+
+
+def message_at(data: bytes, offset: i64, lsn: i64) -> Message | None:
+    """Read one message back by the location of its record, which may lie inside a GROUP.
+
+    Args:
+        data: octets of the log.
+        offset: where in them the record begins; ``record_size_at`` tells whether they reach far enough.
+        lsn: of this very record.
+
+    Returns:
+        The message with its location and share, but without its segment; None if the record is damaged,
+        cut short, or of another kind.
+    """
+    size = record_size_at(data, offset)
+    if size < RECORD_HEAD_SIZE + MESSAGE_HEAD_SIZE or offset + size > len(data):
         return None
-    payload = data[start : start + length]
-    return Record(lsn, kind, payload) if checksum(lsn, kind, payload) == crc else None
+    if data[offset + 1] != MESSAGE:
+        return None
+    start = seed(lsn, MESSAGE, i64(read_i16_be(data, offset + 2)))
+    if not _valid(data, offset, size, start) and not _valid(data, offset, size, start ^ IN_GROUP):
+        return None
+    first: i64 = offset + RECORD_HEAD_SIZE
+    address: i64 = first + MESSAGE_HEAD_SIZE
+    header: i64 = address + (i64(read_i16_be(data, first + 1)) & 0xFFFF)
+    body: i64 = header + (i64(read_i32_be(data, first + 3)) & LSN_MASK)
+    after: i64 = body + (i64(read_i32_be(data, first + 7)) & LSN_MASK)
+    queues: i64 = i64(read_i32_be(data, first + 11)) & LSN_MASK
+    flags: i64 = data[first]
+    end: i64 = after + queues * ENQUEUE_SIZE
+    if end + (8 if flags & ARRIVED else 0) != offset + size:
+        return None
+    message = Message(data[address:header], data[header:body], data[body:after], flags & PERSISTENT != 0)
+    if flags & ARRIVED:
+        message.arrived = read_i64_be(data, end)
+    message.location = journal_location(lsn)
+    message.share = i32(size // queues if queues > 1 else size)
+    return message
 
 
 def walk(data: bytes, start: int, lsn: int) -> Iterator[Record | Gap]:
@@ -151,26 +274,45 @@ def walk(data: bytes, start: int, lsn: int) -> Iterator[Record | Gap]:
         start: offset of the first record.
         lsn: its lsn.
     """
-    offset = start
+    offset: i64 = start
+    behind: i64 = lsn - start
     while offset < len(data):
-        record = record_at(data, offset, lsn + offset - start)
+        record = record_at(data, offset, behind + offset)
         if record is not None:
             yield record
             offset += RECORD_HEAD_SIZE + len(record.payload)
             continue
-        resumed = _next_valid(data, offset + 1, start, lsn)
-        end = len(data) if resumed < 0 else resumed
-        yield Gap(lsn + offset - start, lsn + end - start, resumed < 0)
+        resumed = next_valid(data, offset + 1, behind)
+        end: i64 = len(data) if resumed < 0 else resumed
+        yield Gap(behind + offset, behind + end, resumed < 0)
         offset = end
 
 
-def _next_valid(data: bytes, offset: int, start: int, lsn: int) -> int:
-    mark = bytes([RECORD_MARK])
-    while (offset := data.find(mark, offset)) >= 0:
-        if record_at(data, offset, lsn + offset - start) is not None:
-            return offset
+def next_valid(data: bytes, offset: i64, behind: i64) -> i64:
+    """Find the next valid record of its own from an offset on.
+
+    Args:
+        data: octets of the log.
+        offset: where to begin.
+        behind: what is to be added to an offset to get its lsn.
+
+    Returns:
+        Its offset, or -1.  Octets made to look like very many long records can hide what follows them: else
+        whoever publishes them could make a recovery last forever.
+    """
+    budget: i64 = len(data) * SEARCHES
+    while True:
+        offset = data.find(_MARK, offset)
+        if offset < 0:
+            return -1
+        size = record_size_at(data, offset)
+        if size >= 0 and offset + size <= len(data):
+            budget -= size
+            if budget < 0:
+                return -1
+            if valid_size_at(data, offset, behind + offset) >= 0:
+                return offset
         offset += 1
-    return -1
 
 
 def records_in_group(payload: bytes) -> Iterator[tuple[int, bytes]]:
@@ -184,39 +326,61 @@ def records_in_group(payload: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class StoredMessage(NamedTuple):
-    """A MESSAGE payload, decoded."""
+    """A MESSAGE payload, decoded; ``arrived`` in unix milliseconds, 0 if it was not noted."""
 
     persistent: bool
     address: bytes
     header: bytes
     body: bytes
     enqueues: list[tuple[int, int]]
+    arrived: int = 0
 
 
 def decode_message(payload: bytes) -> StoredMessage:
     """Decode a MESSAGE payload; its crc was checked."""
     flags, address_size, header_size, body_size, queues = MESSAGE_HEAD.unpack_from(payload)
-    header_at = MESSAGE_HEAD.size + address_size
+    header_at = MESSAGE_HEAD_SIZE + address_size
     body_at = header_at + header_size
     end = body_at + body_size
-    enqueues = [ENQUEUE.unpack_from(payload, end + i * ENQUEUE.size) for i in range(queues)]
-    address = payload[MESSAGE_HEAD.size : header_at]
-    return StoredMessage(bool(flags & 1), address, payload[header_at:body_at], payload[body_at:end], enqueues)
+    enqueues = [ENQUEUE.unpack_from(payload, end + i * ENQUEUE_SIZE) for i in range(queues)]
+    address = payload[MESSAGE_HEAD_SIZE:header_at]
+    arrived = 0
+    if flags & ARRIVED:
+        (arrived,) = _U64.unpack_from(payload, end + queues * ENQUEUE_SIZE)
+    return StoredMessage(
+        bool(flags & PERSISTENT), address, payload[header_at:body_at], payload[body_at:end], enqueues, arrived
+    )
 
 
 def encode_message(message: StoredMessage) -> bytes:
     """Encode a MESSAGE payload; the journal's hot side writes the same octets without an object."""
+    flags = (PERSISTENT if message.persistent else 0) | (ARRIVED if message.arrived else 0)
     head = MESSAGE_HEAD.pack(
-        message.persistent,
-        len(message.address),
-        len(message.header),
-        len(message.body),
-        len(message.enqueues),
+        flags, len(message.address), len(message.header), len(message.body), len(message.enqueues)
     )
     enqueues = b"".join(ENQUEUE.pack(*enqueue) for enqueue in message.enqueues)
-    return head + message.address + message.header + message.body + enqueues
+    arrived = _U64.pack(message.arrived) if message.arrived else b""
+    return head + message.address + message.header + message.body + enqueues + arrived
+
+
+def encode_group(lsn: int, records: list[tuple[int, bytes]]) -> bytes:
+    """Encode the payload of a GROUP that starts at ``lsn`` from kinds and payloads."""
+    data = b""
+    for kind, payload in records:
+        data += encode_record(lsn + RECORD_HEAD_SIZE + len(data), kind, payload, 0, IN_GROUP)
+    return data
 
 
 def decode_runs(payload: bytes) -> list[tuple[int, int, int]]:
     """Decode a SETTLE or REQUEUE payload into (queue id, first position, count)."""
+    return list(RUN.iter_unpack(payload))
+
+
+def encode_returns(entries: list[tuple[int, int, int]]) -> bytes:
+    """Encode a RETURNS payload of (queue id, position, returns)."""
+    return b"".join(RUN.pack(*entry) for entry in entries)
+
+
+def decode_returns(payload: bytes) -> list[tuple[int, int, int]]:
+    """Decode a RETURNS payload into (queue id, position, returns)."""
     return list(RUN.iter_unpack(payload))

@@ -1,40 +1,42 @@
 """Reading the log after a start: what is alive, and what was damaged.
 
 A bad record with nothing valid behind it is a torn tail, the usual trace of a crash: it is copied aside and
-cut.  A bad range with valid records behind it is damage: it is copied aside and skipped, everything else is
-kept.  Octets whose checksum fails are never delivered.
+cut.  A bad range in the last segment with valid records behind it, none of which was written after the range
+was synced, is the trace of a power cut, since blocks reach a disk in any order: nothing in it was promised.
+Any other bad range is damage.  Both are copied aside and overwritten, so that the next start finds records
+only; everything else is kept.  Octets whose checksum fails are never delivered.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
-from harebell.content.message import Message
+from harebell.storage.damage import Lost, read_all_damage, remember, tidy
 from harebell.storage.files import Files
 from harebell.storage.records import (
-    CLEAN,
-    COMMAND,
-    GROUP,
-    MESSAGE,
+    FLAG,
+    PAD,
     RECORD_HEAD_SIZE,
-    REQUEUE,
     SEGMENT_HEAD_SIZE,
-    SETTLE,
     BadSegment,
     ForeignSegment,
-    Gap,
-    Record,
-    decode_message,
-    decode_runs,
     decode_segment_head,
-    records_in_group,
-    walk,
+    encode_record,
+    encode_segment_head,
+    next_valid,
 )
+from harebell.storage.replay import PAD_DAMAGED, Damage, Recovered
 from harebell.storage.segments import NAME_SUFFIX, segment_name
 from harebell.storage.snapshot import NOTHING, Snapshot
 
-PROGRESS_EVERY: Final = 1 << 28
+__all__ = ["Damage", "Loss", "Recovered", "flag", "recover"]
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+PROGRESS_EVERY = 1 << 28
 """Octets of log between two progress lines."""
 
 
@@ -42,106 +44,11 @@ class Loss(Exception):
     """Damage that ``strict`` recovery refuses to start with; the text names file, offset and octets."""
 
 
-class Damage:
-    """One range of a segment that is no valid record.
+class _Range(NamedTuple):
+    """Octets of a segment's file, from ``start`` up to ``end``, that are no valid record."""
 
-    Attributes:
-        name: the segment's file.
-        offset, size: where in the file.
-        torn: True for a torn tail, which is cut; False for damage followed by valid records.
-        kept_as: file with a copy of the octets.
-    """
-
-    def __init__(self, name: str, offset: int, size: int, torn: bool) -> None:
-        self.name = name
-        self.offset = offset
-        self.size = size
-        self.torn = torn
-        self.kept_as = f"{name}.{offset}.{'torn' if torn else 'damaged'}"
-
-    def __str__(self) -> str:
-        what = "torn tail cut off" if self.torn else "damage skipped"
-        return f"{self.name}: {what}: {self.size} octets at offset {self.offset}, kept as {self.kept_as}"
-
-
-class Recovered:
-    """What the log holds.
-
-    Attributes:
-        commands: payloads of COMMAND records with their lsn, in order.
-        queues: by queue id, position -> (message, returned); only what is alive.
-        bases: lsn of the first record of each segment, oldest first.
-        end: the lsn behind the last valid record.
-        damage: what was not valid.
-        missing: sentences about records that are not there at all.
-        highest: by queue id, the highest position ever seen.
-    """
-
-    def __init__(self, end: int = 0) -> None:
-        self.commands: list[tuple[int, bytes]] = []
-        self.queues: dict[int, dict[int, tuple[Message, bool]]] = {}
-        self.bases: list[int] = []
-        self.end = end
-        self.damage: list[Damage] = []
-        self.missing: list[str] = []
-        self.highest: dict[int, int] = {}
-        self._segment = 0
-        self._stopped = True
-
-    @property
-    def clean(self) -> bool:
-        """True if the node stopped in order and nothing is damaged, so that flags can be trusted."""
-        return self._stopped and not self.damage and not self.missing
-
-    def take(self, record: Record) -> None:
-        """Apply one record."""
-        self.end = record.end
-        self._stopped = record.kind == CLEAN
-        self._apply(record.lsn, record.kind, record.payload)
-
-    def _apply(self, lsn: int, kind: int, payload: bytes) -> None:
-        if kind == MESSAGE:
-            self._message(payload)
-        elif kind == SETTLE:
-            for queue_id, first, count in decode_runs(payload):
-                held = self.queues.get(queue_id)
-                if held is not None:
-                    for position in range(first, first + count):
-                        held.pop(position, None)
-        elif kind == REQUEUE:
-            for queue_id, first, count in decode_runs(payload):
-                held = self.queues.get(queue_id, {})
-                for position in range(first, first + count):
-                    if position in held:
-                        held[position] = (held[position][0], True)
-        elif kind == COMMAND:
-            self.commands.append((lsn, payload))
-        elif kind == GROUP:
-            for inner_kind, inner in records_in_group(payload):
-                self._apply(lsn, inner_kind, inner)
-
-    def _message(self, payload: bytes) -> None:
-        stored = decode_message(payload)
-        message = Message(stored.address, stored.header, stored.body, True)
-        message.segment = self._segment
-        message.share = (RECORD_HEAD_SIZE + len(payload)) // max(1, len(stored.enqueues))
-        for queue_id, position in stored.enqueues:
-            # A message copied forward replaces the record it was copied from.
-            held = self.queues.setdefault(queue_id, {})
-            returned = position in held and held[position][1]
-            held[position] = (message, returned)
-            if position > self.highest.get(queue_id, 0):
-                self.highest[queue_id] = position
-
-    def next_segment(self, base: int) -> None:
-        """The records that follow lie in the segment with this base.
-
-        Every start makes a segment, so one behind a CLEAN record says that the node ran once more.
-        """
-        self._segment = len(self.bases)
-        self._stopped = False
-        self.bases.append(base)
-        self.end = base
+    start: int
+    end: int
 
 
 def recover(
@@ -149,11 +56,13 @@ def recover(
 ) -> Recovered:
     """Read the whole log, cut a torn tail, and set damaged ranges aside.
 
+    What was lost is added to the list of ``damage.py``.  Afterwards the whole log is on stable storage.
+
     Args:
         files: the journal's folder.
         node: id of the data directory; segments of another one are refused.
         strict: refuse to go on where records are damaged.
-        progress: told sentences while it takes long.
+        progress: told sentences while it takes long, and one at the end.
         snapshot: says where the log begins.
 
     Raises:
@@ -161,28 +70,57 @@ def recover(
         Loss: damage, and ``strict``.
         OSError: a file cannot be read, or what is damaged cannot be kept.
     """
-    recovered = Recovered(snapshot.start)
     names = [name for name in files.names() if name.endswith(NAME_SUFFIX)]
     stale = [name for name in names if _base_in(name) < snapshot.start]
     if stale:
         _finish_deletion(files, stale)
     names = names[len(stale) :]
-    done = since = 0
+    recovery = _Recovery(files, node, strict, snapshot)
+    recovered = recovery.recovered
+    since = 0
     for index, name in enumerate(names):
-        data = files.read(name)
-        _Segment(files, recovered, name, data, strict).read(node, index == len(names) - 1)
-        done += len(data)
-        since += len(data)
+        before = recovered.octets
+        recovery.read(name, names[index + 1] if index + 1 < len(names) else "")
+        since += recovered.octets - before
         if since >= PROGRESS_EVERY:
             since = 0
-            progress(f"recovering: {index + 1} of {len(names)} segments, {done >> 20} MiB read")
+            read = f"{index + 1} of {len(names)} segments, {recovered.octets >> 20} MiB read"
+            progress(f"recovering: {read}, {recovered.messages} messages so far")
     if recovered.end < snapshot.lsn:
         # Later commands must not get an lsn that the snapshot already covers.
-        _miss(recovered, f"{snapshot.lsn - recovered.end} octets at the end of the log are missing", strict)
+        recovery.miss(snapshot.lsn, "at the end of the log")
         recovered.end = snapshot.lsn
-    for queue_id in [queue_id for queue_id, held in recovered.queues.items() if not held]:
-        del recovered.queues[queue_id]
+    if names:
+        # A process that was killed leaves octets the kernel holds; what is built on them may be promised.
+        recovery.sync(names[-1])
+        with suppress(OSError):
+            tidy(files)
+    recovered.finish()
+    if names:
+        found = f"{recovered.messages} messages in {len(recovered.queues)} queues"
+        progress(f"recovered {found} from {recovered.octets / (1 << 20):.1f} MiB")
     return recovered
+
+
+def flag(files: Files, recovered: Recovered) -> None:
+    """Say at the end of the log that flags cannot be trusted, for whoever reads it next; not for a node.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if not recovered.bases:
+        return
+    name = segment_name(recovered.bases[-1])
+    if recovered.end - recovered.bases[-1] + SEGMENT_HEAD_SIZE != len(files.read(name)):
+        return
+    record = encode_record(recovered.end, FLAG, b"")
+    file = files.append(name)
+    try:
+        while record:
+            record = record[file.write(record) :]
+        file.sync()
+    finally:
+        file.close()
 
 
 def _base_in(name: str) -> int:
@@ -203,75 +141,179 @@ def _finish_deletion(files: Files, names: list[str]) -> None:
     files.sync_folder()
 
 
-def _miss(recovered: Recovered, text: str, strict: bool) -> None:
-    """Records are gone: a file was cut or deleted by somebody else."""
-    if strict:
-        raise Loss(text)
-    recovered.missing.append(text)
+class _Recovery:
+    """One pass through the log."""
 
-
-class _Segment:
-    """One segment being read."""
-
-    def __init__(self, files: Files, recovered: Recovered, name: str, data: bytes, strict: bool) -> None:
+    def __init__(self, files: Files, node: int, strict: bool, snapshot: Snapshot) -> None:
         self.files = files
-        self.recovered = recovered
-        self.name = name
-        self.data = data
+        self.node = node
         self.strict = strict
-        self.base = _base_in(name)
+        self.recovered = Recovered(snapshot.start, snapshot.lsn)
+        # Where the octets read last end: what is missing is missing there.
+        self._name = ""
+        self._size = 0
+        self._known = [lost for lost in read_all_damage(files) if not lost.kept_as]
 
-    def read(self, node: int, last: bool) -> None:
-        """Apply its records; ``last`` if no segment follows."""
-        # A crash while the segment was made leaves less than a head; it will be made again.
-        whole = self._check_head(node) or (last and len(self.data) <= SEGMENT_HEAD_SIZE)
+    def sync(self, name: str) -> None:
+        """Bring a segment to stable storage."""
+        file = self.files.append(name)
+        try:
+            file.sync()
+        finally:
+            file.close()
+
+    def miss(self, end: int, where: str) -> None:
+        """Octets up to lsn ``end`` are gone: a file was cut or deleted by somebody else."""
         recovered = self.recovered
-        if self.base > recovered.end:
-            lost = self.base - recovered.end
-            _miss(recovered, f"{lost} octets of the log before {self.name} are missing", self.strict)
-        recovered.next_segment(self.base)
-        if not whole:
-            self._set_aside(0, min(SEGMENT_HEAD_SIZE, len(self.data)), False)
-        for found in walk(self.data, SEGMENT_HEAD_SIZE, self.base):
-            if isinstance(found, Record):
-                recovered.take(found)
-            else:
-                self._gap(found, found.tail and last)
+        octets = end - recovered.end
+        text = f"{octets} octets {where} are missing"
+        lost = Lost(self._name or segment_name(end), self._size, octets, text)
+        recovered.lose(recovered.end, end)
+        if any(lost.same(known) for known in self._known):
+            return
+        if self.strict:
+            raise Loss(text)
+        recovered.missing.append(text)
+        remember(self.files, [lost])
 
-    def _check_head(self, node: int) -> bool:
+    def read(self, name: str, next_name: str) -> None:
+        """Apply a segment's records, and treat what is no record.
+
+        Args:
+            name: the segment.
+            next_name: the one that follows; empty for the last.
+        """
+        data = self.files.read(name)
+        base = _base_in(name)
+        recovered = self.recovered
+        recovered.octets += len(data)
+        whole = self._check_head(name, base, data)
+        if base > recovered.end:
+            self.miss(base, f"of the log before {name}")
+        recovered.next_segment(base)
+        ranges: list[_Range] = []
+        # A crash while the segment was made leaves less than a head; it will be made again.
+        if not whole and (next_name or len(data) > SEGMENT_HEAD_SIZE):
+            ranges.append(_Range(0, min(SEGMENT_HEAD_SIZE, len(data))))
+        behind = base - SEGMENT_HEAD_SIZE
+        offset = SEGMENT_HEAD_SIZE
+        while offset < len(data):
+            offset = int(recovered.replay(data, offset, behind))
+            if offset < len(data):
+                resumed = int(next_valid(data, offset + 1, behind))
+                end = len(data) if resumed < 0 else resumed
+                ranges.append(_Range(offset, end))
+                offset = end
+        self._name, self._size = name, max(len(data), SEGMENT_HEAD_SIZE)
+        if ranges:
+            self._treat(name, data, ranges, next_name)
+
+    def _check_head(self, name: str, base: int, data: bytes) -> bool:
         """Tell whether the head is whole; the name and the records' checksums can stand in for a damaged one.
 
         Raises:
             ForeignSegment: it is whole and says that the segment is not ours.
         """
         try:
-            base, owner = decode_segment_head(self.data)
+            found, owner = decode_segment_head(data)
         except ForeignSegment as error:
-            raise ForeignSegment(f"{self.name}: {error}") from None
+            raise ForeignSegment(f"{name}: {error}") from None
         except BadSegment:
             return False
-        if owner != node:
-            raise ForeignSegment(f"{self.name}: belongs to another data directory")
-        if base != self.base:
-            raise ForeignSegment(f"{self.name}: was renamed; it is {segment_name(base)}")
+        if owner != self.node:
+            raise ForeignSegment(f"{name}: belongs to another data directory")
+        if found != base:
+            raise ForeignSegment(f"{name}: was renamed; it is {segment_name(found)}")
         return True
 
-    def _gap(self, gap: Gap, torn: bool) -> None:
-        offset = gap.lsn - self.base + SEGMENT_HEAD_SIZE
-        self._set_aside(offset, gap.end - gap.lsn, torn)
-        if torn:
-            file = self.files.append(self.name)
-            try:
-                file.truncate(offset)
-                file.sync()
-            finally:
-                file.close()
-        else:
-            self.recovered.end = gap.end
+    def _treat(self, name: str, data: bytes, ranges: list[_Range], next_name: str) -> None:
+        """Set what is no record aside, list it if it was damaged, then overwrite it, in this order."""
+        recovered = self.recovered
+        base = _base_in(name)
+        behind = base - SEGMENT_HEAD_SIZE
+        found: list[Damage] = []
+        for start, end in ranges:
+            if start == 0 or next_name or behind + end <= recovered.synced:
+                what = "damaged"
+                if start > 0:
+                    recovered.lose(behind + start, behind + end)
+            else:
+                what = "torn" if end == len(data) else "unsynced"
+            damage = Damage(name, start, end - start, what)
+            if self.strict and not damage.harmless:
+                raise Loss(f"{name}: {damage.size} octets at offset {start} are damaged")
+            found.append(damage)
+        for damage in found:
+            self._keep(damage, data[damage.offset : damage.offset + damage.size])
+        losses = [
+            Lost(name, damage.offset, damage.size, "damaged", damage.kept_as)
+            for damage in found
+            if not damage.harmless
+        ]
+        if losses:
+            remember(self.files, losses)
+        recovered.damage += found
+        limit = _base_in(next_name) - behind if next_name else len(data)
+        for damage in found:
+            self._overwrite(damage, base, len(data), limit)
 
-    def _set_aside(self, offset: int, size: int, torn: bool) -> None:
-        damage = Damage(self.name, offset, size, torn)
-        if self.strict and not torn:
-            raise Loss(f"{self.name}: {size} octets at offset {offset} are damaged")
-        self.recovered.damage.append(damage)
-        self.files.replace(damage.kept_as, self.data[offset : offset + size])
+    def _keep(self, damage: Damage, octets: bytes) -> None:
+        """Copy a range aside; a copy made before a crash in the middle of this is the better one, and stays.
+
+        Raises:
+            OSError: it cannot be kept, although it was on stable storage once.
+        """
+        names = self.files.names()
+        stem = f"{damage.name}.{damage.offset}"
+        kept_as = f"{stem}.{damage.what}"
+        count = 1
+        while kept_as in names and len(self.files.read(kept_as)) != damage.size:
+            count += 1
+            kept_as = f"{stem}.{count}.{damage.what}"
+        if kept_as not in names:
+            try:
+                self.files.replace(kept_as, octets)
+            except OSError as error:
+                if not damage.harmless or error.errno not in FULL:
+                    raise
+                return
+        damage.kept_as = kept_as
+
+    def _overwrite(self, damage: Damage, base: int, total: int, limit: int) -> None:
+        """Make records of a range again, or cut it off.
+
+        Args:
+            damage: the range, set aside.
+            base: lsn of the segment's first record.
+            total: octets of the file.
+            limit: where the segment that follows begins, as an offset in this file.
+        """
+        start, end = damage.offset, damage.offset + damage.size
+        if start == 0:
+            self.files.patch(damage.name, 0, encode_segment_head(base, self.node))
+            return
+        behind = base - SEGMENT_HEAD_SIZE
+        cut = end
+        if end == total:
+            # Octets beyond the limit were appended by somebody else; less than a head cannot be a record.
+            cut = start if damage.torn else max(start, min(end, limit))
+            if cut - start < RECORD_HEAD_SIZE:
+                cut = start
+            if cut < total:
+                file = self.files.append(damage.name)
+                try:
+                    file.truncate(cut)
+                    file.sync()
+                finally:
+                    file.close()
+            self.recovered.end = behind + cut
+            self._size = cut
+        if cut > start:
+            self.files.patch(damage.name, start, _pad(behind + start, cut - start, not damage.harmless))
+
+
+def _pad(lsn: int, octets: int, damaged: bool) -> bytes:
+    """Make a record of so many octets that says nothing."""
+    size = octets - RECORD_HEAD_SIZE
+    payload = bytes([PAD_DAMAGED if damaged else 0]) + bytes(size - 1) if size else b""
+    return encode_record(lsn, PAD, payload)

@@ -60,6 +60,20 @@ class Segments:
         self._live[index] = self._live[index] - octets
         self.live_octets -= octets
 
+    def index_of(self, lsn: i64) -> i64:
+        """Give the place in ``bases`` of the segment that holds an lsn; -1 if it was deleted."""
+        bases = self.bases
+        low: i64 = 0
+        high: i64 = len(bases)
+        while low < high:
+            middle: i64 = (low + high) // 2
+            base: i64 = bases[middle]
+            if base <= lsn:
+                low = middle + 1
+            else:
+                high = middle
+        return low - 1
+
     def rotate(self, base: i64) -> None:
         """The next record, at ``base``, opens a new segment."""
         self.bases.append(base)

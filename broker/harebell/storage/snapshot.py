@@ -90,16 +90,19 @@ def read_snapshot(files: Files) -> tuple[Snapshot, list[str]]:
     """
     complaints: list[str] = []
     present = [name for name in (NAME, COPY) if name in files.names()]
+    found: list[Snapshot] = []
     for name in present:
         try:
-            return decode_snapshot(files.read(name)), complaints
+            found.append(decode_snapshot(files.read(name)))
         except NewerSnapshot as error:
             raise NewerSnapshot(f"{name}: {error}") from None
         except BadSnapshot as error:
             complaints.append(f"{name}: {error}")
-    if present:
-        raise BadSnapshot("; ".join(complaints))
-    return NOTHING, []
+    if present and not found:
+        raise BadSnapshot(
+            "; ".join(complaints) + ": restore one of them from a backup; nothing else says what was declared"
+        )
+    return (found[0] if found else NOTHING), complaints
 
 
 def write_snapshot(files: Files, snapshot: Snapshot) -> None:

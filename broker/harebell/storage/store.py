@@ -6,21 +6,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from harebell.content.message import Message
+from harebell.paging import NO_LIMIT, Page
 from harebell.storage.committer import FULL, Committer, Reports
 from harebell.storage.data_dir import DataDir, DataDirError
 from harebell.storage.files import DiskFiles, Files
 from harebell.storage.journal import WriteAheadLog
-from harebell.storage.records import (
-    GROUP,
-    MESSAGE,
-    SEGMENT_HEAD_SIZE,
-    BadSegment,
-    Record,
-    decode_message,
-    records_in_group,
-    walk,
-)
+from harebell.storage.moving import Engine, Move
+from harebell.storage.page_thread import PagerReports
+from harebell.storage.pager import DiskPager
+from harebell.storage.records import BadSegment
 from harebell.storage.recovery import Loss, Recovered, recover
 from harebell.storage.segments import SEGMENT_BYTES, Segments, segment_name
 from harebell.storage.snapshot import BadSnapshot, Snapshot, read_snapshot, write_snapshot
@@ -31,14 +25,12 @@ SEGMENTS_BEFORE_MOVING: Final = 4
 LIVE_SHARE: Final = 0.5
 """It is copied forward while less than this share of the log is alive."""
 
-RECORDS_A_SLICE: Final = 2000
-"""Records of an old segment looked at in one go; the event loop runs in between."""
+SPILL: Final = "spill"
+"""Folder, beside the journal's, of messages that need not outlive the node."""
 
-Pair = tuple[int, int]
-"""A queue id and a position."""
 
-Alive = Callable[[set[Pair]], dict[Pair, tuple[Message, bool]]]
-"""Gives those of some pairs that are still alive: the message, and whether it was delivered before."""
+def _ignore(*arguments: object) -> None:
+    """A report that nobody asked for."""
 
 
 class Events(NamedTuple):
@@ -48,11 +40,17 @@ class Events(NamedTuple):
         durable: more of the journal is durable.
         full: the disk is full, or has space again.
         failed: the disk cannot be trusted; the node must stop at once.
+        paged: messages were read from disk; their queues may deliver.
+        no_spill: the disk that transient messages are spilled to failed; they stay in memory from now on.
+        damaged: a record that was valid is not any more: file, offset, octets, and what it means.
     """
 
     durable: Callable[[], None]
     full: Callable[[bool], None]
-    failed: Callable[[OSError], None]
+    failed: Callable[[Exception], None]
+    paged: Callable[[], None] = _ignore
+    no_spill: Callable[[OSError], None] = _ignore
+    damaged: Callable[[str, int, int, str], None] = _ignore
 
 
 class _Deletion(NamedTuple):
@@ -72,6 +70,8 @@ class Store:
         progress: told sentences during a long recovery.
         files: the journal's file layer; the real one if None.
         segment_bytes: size of a full segment.
+        budget: octets of ready messages that are to stay in memory.
+        spill: the file layer of spilled messages; the real one if None.
 
     Attributes:
         journal: what the engine writes to; appends gather until ``begin``.
@@ -90,10 +90,13 @@ class Store:
         progress: Callable[[str], None],
         files: Files | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        budget: int = NO_LIMIT,
+        spill: Files | None = None,
     ) -> None:
         self.data_dir = DataDir(path)
         try:
             self.files = files or DiskFiles(self.data_dir.journal)
+            spill = spill or DiskFiles(path / SPILL)
             snapshot, complaints = read_snapshot(self.files)
             self.recovered: Recovered = recover(self.files, self.data_dir.node, strict, progress, snapshot)
         except (BadSegment, Loss, BadSnapshot, OSError) as error:
@@ -107,23 +110,39 @@ class Store:
         self.commands = snapshot.commands + later
         end = self.recovered.end
         bases = list(self.recovered.bases)
+        bases_found = bool(bases)
         if not bases or bases[-1] != end:
             bases.append(end)
         self.segments = Segments(bases, segment_bytes)
         self.journal = WriteAheadLog(end, self.segments)
+        if bases_found and not self.recovered.clean:
+            self.recovered.flag_all()
+            self.journal.flag_all()
+        self.pager = DiskPager(self.files, spill, self.segments, self.journal, budget)
         self.committer: Committer | None = None
-        self._move: _Move | None = None
+        self._move: Move | None = None
         self._moved_base = -1
         self._deletion: _Deletion | None = None
         self._deleting = False
+        # What no snapshot holds yet should not depend on one record: the next look at the store writes one.
+        self._snapshot_due = bool(later) or bool(complaints)
+        self._snapshot_commands = 0
+        self._snapshot_segment = int(self.segments.current)
         self._full = False
+        self._spill_full = False
         self._call_soon: Callable[..., object] = lambda function, *arguments: function(*arguments)
 
-    def count_live(self, queues: Iterable[int]) -> None:
-        """Count what recovery found alive in the queues that exist, by segment."""
-        for queue_id in queues:
-            for message, _ in self.recovered.queues.get(queue_id, {}).values():
-                self.segments.add(int(message.segment), int(message.share))
+    def pages(self, queue_ids: Iterable[int]) -> dict[int, list[Page]]:
+        """Give what recovery found alive in the queues that exist, and count it as live."""
+        found: dict[int, list[Page]] = {}
+        for queue_id in queue_ids:
+            backlog = self.recovered.queues.get(queue_id)
+            if backlog is not None:
+                found[queue_id] = pages = backlog.pages()
+                for page in pages:
+                    for segment, octets in page.claims:
+                        self.segments.add(segment, octets)
+        return found
 
     def begin(self, call_soon: Callable[..., object], events: Events, threaded: bool = True) -> None:
         """Start the committer.
@@ -140,6 +159,7 @@ class Store:
 
         def written(lsn: int, durable: bool) -> None:
             committer.busy = False
+            journal.written = lsn
             if durable:
                 journal.durable = lsn
                 self._delete_if_durable()
@@ -149,7 +169,11 @@ class Store:
 
         def full(is_full: bool) -> None:
             self._full = is_full
-            events.full(is_full)
+            events.full(self._full or self._spill_full)
+
+        def spill_full(is_full: bool) -> None:
+            self._spill_full = is_full
+            events.full(self._full or self._spill_full)
 
         def in_loop(function: Callable[..., None]) -> Callable[..., None]:
             def report(*arguments: object) -> None:
@@ -167,6 +191,17 @@ class Store:
         self.committer = committer
         if threaded:
             committer.start()
+
+        def paged(function: Callable[..., None], *arguments: object) -> None:
+            function(*arguments)
+            events.paged()
+
+        def from_pager(function: Callable[..., None], *arguments: object) -> None:
+            call_soon(paged, function, *arguments)
+
+        self.pager.begin(
+            from_pager, PagerReports(spill_full, events.no_spill, events.damaged, events.failed), threaded
+        )
         journal.committer = committer
         journal.flush()
 
@@ -175,27 +210,40 @@ class Store:
         """True unless messages are being copied forward, which wants to go on soon."""
         return self._move is None
 
-    def maintain(self, alive: Alive, snapshot: Callable[[], list[bytes]]) -> None:
+    def maintain(self, engine: Engine, snapshot: Callable[[], list[bytes]]) -> None:
         """Delete segments that hold nothing alive, and copy forward what pins the oldest; call it often.
 
         Args:
-            alive: asks the engine.
+            engine: knows what is alive.
             snapshot: gives all durable metadata as encoded commands.
         """
         if self.committer is None or self._deleting:
             return
         if self._move is not None:
-            if self._move.step(self.journal, alive):
+            if self._move.step(self.journal, engine):
+                if self._move.missed:
+                    self._moved_base = -1
                 self._move = None
             self.journal.flush()
             return
         gone = self.segments.reclaimable(self.journal.durable)
         if gone:
             self._delete(gone, snapshot())
+        elif self._snapshot_worthwhile():
+            self._delete([], snapshot())
         elif self._worth_moving():
             self._moved_base = self.segments.bases[0]
             data = self.files.read(segment_name(self._moved_base))
-            self._move = _Move(data, self._moved_base, int(self.segments.first))
+            self._move = Move(data, self._moved_base, int(self.segments.first), self.segments)
+
+    def _snapshot_worthwhile(self) -> bool:
+        """Tell whether a finished segment holds declarations that are in no snapshot, so could be lost."""
+        if self._full:
+            return False
+        current = int(self.segments.current)
+        commands = int(self.journal.commands)
+        changed = self._snapshot_commands != commands and self._snapshot_segment != current
+        return self._snapshot_due or changed
 
     def _worth_moving(self) -> bool:
         segments = self.segments
@@ -215,6 +263,9 @@ class Store:
         journal = self.journal
         lsn = journal.durable if journal.bound <= journal.durable else journal.appended
         snapshot = Snapshot(lsn, self.segments.bases[len(gone)], commands)
+        self._snapshot_due = False
+        self._snapshot_commands = int(journal.commands)
+        self._snapshot_segment = int(self.segments.current)
         self._deletion = _Deletion(len(gone), [segment_name(base) for base in gone], snapshot)
         self._deleting = True
         self._delete_if_durable()
@@ -235,17 +286,19 @@ class Store:
             except OSError as error:
                 if error.errno not in FULL:
                     raise
-                call_soon(self._deleted, 0)
+                call_soon(self._deleted, 0, True)
                 return
             for name in deletion.names:
                 files.remove(name)
-            files.sync_folder()
-            call_soon(self._deleted, deletion.segments)
+            if deletion.names:
+                files.sync_folder()
+            call_soon(self._deleted, deletion.segments, False)
 
         committer.do(chore)
 
-    def _deleted(self, count: int) -> None:
+    def _deleted(self, count: int, again: bool) -> None:
         self._deleting = False
+        self._snapshot_due = again
         self.segments.forget(count)
 
     def close(self, clean: bool) -> None:
@@ -261,46 +314,7 @@ class Store:
                 committer.busy = False
                 self.journal.flush()
             committer.stop()
+            self.pager.stop()
             self.committer = None
             self.journal.committer = None
         self.data_dir.close()
-
-
-class _Move:
-    """Copies what is alive in one old segment to the end of the log, a slice at a time."""
-
-    def __init__(self, data: bytes, base: int, segment: int) -> None:
-        self._records = walk(data, SEGMENT_HEAD_SIZE, base)
-        self._segment = segment
-
-    def step(self, journal: WriteAheadLog, alive: Alive) -> bool:
-        """Look at the next slice; True when the segment is done."""
-        found: list[Record] = []
-        done = True
-        for record in self._records:
-            if isinstance(record, Record):
-                found.append(record)
-            if len(found) >= RECORDS_A_SLICE:
-                done = False
-                break
-        enqueues = [decode_message(payload).enqueues for kind, payload in _messages(found) if kind == MESSAGE]
-        living = alive({pair for pairs in enqueues for pair in pairs})
-        for pairs in enqueues:
-            self._copy(journal, [pair for pair in pairs if pair in living], living)
-        return done
-
-    def _copy(
-        self, journal: WriteAheadLog, pairs: list[Pair], living: dict[Pair, tuple[Message, bool]]
-    ) -> None:
-        """Copy one record's message; one whose record is another by now was copied before a restart."""
-        pairs = [pair for pair in pairs if living[pair][0].segment == self._segment]
-        if pairs:
-            journal.move(living[pairs[0]][0], pairs, [pair for pair in pairs if living[pair][1]])
-
-
-def _messages(found: list[Record]) -> Iterable[tuple[int, bytes]]:
-    for record in found:
-        if record.kind == GROUP:
-            yield from records_in_group(record.payload)
-        else:
-            yield record.kind, record.payload

@@ -49,7 +49,7 @@ def test_a_requeued_message_keeps_its_position_and_goes_first() -> None:
     queue.requeue(first)
     queue.push(message(b"d"))
     again = [take(queue) for _ in range(4)]
-    assert [(e.message.body, int(e.position), e.redelivered) for e in again] == [
+    assert [(e.message.body, int(e.position), bool(e.returns)) for e in again] == [
         (b"a", 1, True),
         (b"b", 2, True),
         (b"c", 3, False),
@@ -75,12 +75,12 @@ def test_gauges_count_headers_and_bodies() -> None:
     size = int(message(b"12345").size())
     queue.push(message(b"12345"))
     queue.push(message(b"12345"))
-    assert (queue.ready_count(), queue.ready_bytes) == (2, 2 * size)
+    assert (queue.ready_count(), queue.ready_octets()) == (2, 2 * size)
     entry = take(queue)
-    assert (queue.ready_bytes, queue.unacked_count, queue.unacked_bytes) == (size, 1, size)
+    assert (queue.ready_octets(), queue.unacked_count, queue.unacked_bytes) == (size, 1, size)
     queue.settle(entry)
     take(queue, no_ack=True)
-    assert (queue.ready_bytes, queue.unacked_count, queue.unacked_bytes) == (0, 0, 0)
+    assert (queue.ready_octets(), queue.unacked_count, queue.unacked_bytes) == (0, 0, 0)
     assert (queue.published, queue.got, queue.got_no_ack, queue.acked) == (2, 1, 1, 1)
 
 
@@ -135,7 +135,7 @@ def test_a_deleted_queue_forgets_and_takes_late_answers_in_silence() -> None:
         queue.push(message())
     entries = [take(queue), take(queue), take(queue)]
     queue.drop_all()
-    assert (queue.ready_count(), queue.ready_bytes) == (0, 0)
+    assert (queue.ready_count(), queue.ready_octets()) == (0, 0)
     queue.settle(entries[0])
     queue.reject(entries[1])
     queue.requeue(entries[2])
@@ -165,7 +165,7 @@ def test_any_sequence_agrees_with_a_list(data: st.DataObject) -> None:
             assert (entry is None) == (not ready)
             if entry is not None:
                 position, body, redelivered = ready.pop(0)
-                assert (entry.position, entry.message.body, entry.redelivered) == (
+                assert (entry.position, entry.message.body, bool(entry.returns)) == (
                     position,
                     body,
                     redelivered,
@@ -185,7 +185,7 @@ def test_any_sequence_agrees_with_a_list(data: st.DataObject) -> None:
         assert queue.ready_count() == len(ready)
         assert queue.unacked_count == len(held)
         header = len(build_header(0))
-        assert queue.ready_bytes == sum(header + len(body) for _, body, _ in ready)
+        assert queue.ready_octets() == sum(header + len(body) for _, body, _ in ready)
         assert queue.unacked_bytes == sum(header + len(body) for _, body in held.values())
     settled = {record[2] for record in journal.records if record[0] == "settle"}
     assert settled == set(range(1, last + 1)) - {position for position, _, _ in ready} - set(held)

@@ -9,6 +9,8 @@ from mypy_extensions import i64
 from harebell.content.message import Message
 from harebell.content.table import Table
 from harebell.engine.destination import Destination
+from harebell.engine.options import NOTHING_SET, QueueOptions
+from harebell.paging import Moved, Page, Place
 
 if TYPE_CHECKING:
     from harebell.engine.consumers import Consumer, Unacked
@@ -25,10 +27,12 @@ class Queue(Destination):
         next_position: the position the next message will get; positions only grow.
         expires: milliseconds of disuse after which the queue goes; 0 is never.
         last_used: clock milliseconds of the last consumer, get or declare.
+        options: what the queue goes by; changed through ``apply_options`` only.
+        policy, operator_policy: names of those that apply to it.
         scheduled: True while the dispatcher has it listed.
         deleted: True once it is gone; late settles are then ignored.
-        published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, ready_bytes,
-        unacked_count, unacked_bytes: counters and gauges for inspection.
+        published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, unacked_count,
+        unacked_bytes: counters and gauges for inspection.
     """
 
     def __init__(
@@ -51,6 +55,9 @@ class Queue(Destination):
         self.next_position: i64 = 1
         self.expires: i64 = 0
         self.last_used: i64 = 0
+        self.options: QueueOptions = NOTHING_SET
+        self.policy: str | None = None
+        self.operator_policy: str | None = None
         self.scheduled: bool = False
         self.deleted: bool = False
         self.published: i64 = 0
@@ -60,12 +67,19 @@ class Queue(Destination):
         self.got_no_ack: i64 = 0
         self.redelivered: i64 = 0
         self.acked: i64 = 0
-        self.ready_bytes: i64 = 0
         self.unacked_count: i64 = 0
         self.unacked_bytes: i64 = 0
 
+    def apply_options(self, options: QueueOptions) -> None:
+        """Go by other options from now on: called when it is declared, and when policies change."""
+        self.options = options
+
     def ready_count(self) -> i64:
         """Messages that wait for a consumer."""
+        raise NotImplementedError
+
+    def ready_octets(self) -> i64:
+        """Header and body octets of the messages that wait."""
         raise NotImplementedError
 
     def consumer_count(self) -> i64:
@@ -124,12 +138,30 @@ class Queue(Destination):
         """Deliver up to ``budget`` messages; True if more could go at once."""
         raise NotImplementedError
 
-    def restore(self, entries: list[tuple[int, Message, bool]], next_position: i64) -> None:
-        """Take in what recovery found: position, message, and whether it was delivered before, in order."""
+    def restore(self, pages: list[Page], next_position: i64) -> None:
+        """Take in what recovery found, oldest first."""
         raise NotImplementedError
 
-    def held(self, positions: set[int]) -> list[tuple[int, Message, bool]]:
-        """Give those of some positions that are ready: position, message, whether delivered before."""
+    def stocked(self) -> None:
+        """Messages that had to be read from disk are in memory."""
+
+    def lost(self, position: i64) -> None:
+        """The record of a ready message is damaged, which the pager reported: the message is gone."""
+
+    def locate(self, wanted: list[int]) -> list[tuple[int, Place]]:
+        """Find ready messages by position, ascending."""
+        return []
+
+    def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
+        """Note that the records of messages that are on disk only were copied forward.
+
+        Args:
+            moved: by ascending position.
+            segment, to_segment: numbers of the journal's segments.
+
+        Returns:
+            The positions whose location changed; the others are on disk no more.
+        """
         return []
 
     def drop_all(self) -> None:

@@ -1,0 +1,572 @@
+"""The ready messages of a queue in order of position: both ends in memory, the rest in pages on disk.
+
+::
+
+    returned          loaded        pages             fresh
+    (heap)            (deque)       (on disk)         (deque)
+    came back,   <    read from  <  8 octets for  <   just published
+    oldest            pages         each message
+
+Every message in one part is older than every message in the part to its right.  What comes back was taken
+before, so it is older than all that was not.  While nothing is on disk a message goes from ``fresh`` straight
+to a consumer; positions there are consecutive, so it needs no entry of its own.
+
+A message that leaves from the middle (its time is over) leaves ``GONE`` in its place, never at the head, or
+its position and size in a dict if it is in a page.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush, nsmallest
+from itertools import islice
+from typing import Final
+
+from mypy_extensions import i64
+
+from harebell.content.message import OVERHEAD, Message
+from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.residency import Residency
+from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, PageTaker, Place
+
+Entry = tuple[int, Message, int]
+"""Position, message, and how often it came back (``paging.RETURN``)."""
+
+KEPT_AHEAD: Final = 512
+"""Messages at the head that stay in memory when a queue begins to page."""
+
+AHEAD_MESSAGES: Final = 8192
+AHEAD_OCTETS: Final = 4 * 1024 * 1024
+"""How far pages are read ahead of consumers: so many messages, or octets of header and body."""
+
+DEEP_MESSAGES: Final = 2 * PAGE_MESSAGES
+DEEP_OCTETS: Final = 2 * PAGE_OCTETS
+"""A store this large may be paged."""
+
+NOTHING_LOADED: Final[deque[Entry]] = deque()
+NO_PAGES: Final[deque[Page]] = deque()
+NONE_GONE: Final[dict[int, int]] = {}
+"""Shared by the stores that never paged, for there may be very many of them; never changed."""
+
+GONE: Final = Message(b"", b"", b"", False)
+"""Stands where a message was."""
+
+
+class ReadyStore(PageTaker):
+    """The ready messages of one queue, or of one priority of it.
+
+    Args:
+        owner: told when messages it waited for are in memory.
+        residency: told when the store grows deep.
+        dense: True if positions are given without gaps.
+
+    Attributes:
+        count: ready messages.
+        octets: their header and body octets.
+        position, returns: of the message taken last; see ``paging.RETURN``.
+        deep: True while listed for paging.
+    """
+
+    __slots__ = (
+        "_asked", "_asked_octets", "_durable", "_fresh", "_gone", "_gone_from_pages", "_head", "_loaded",
+        "_loaded_octets", "_owner", "_pager", "_pages", "_positions", "_residency", "_returned", "count",
+        "deep", "octets", "position", "returns",
+    )  # fmt: skip
+
+    def __init__(self, owner: Queue, residency: Residency, dense: bool) -> None:
+        self.count: i64 = 0
+        self.octets: i64 = 0
+        self.position: i64 = 0
+        self.returns: i64 = 0
+        self.deep: bool = False
+        self._owner: Queue | None = owner
+        self._durable: bool = owner.durable
+        self._residency = residency
+        self._pager = residency.pager
+        self._returned: list[Entry] = []
+        self._loaded: deque[Entry] = NOTHING_LOADED
+        self._loaded_octets: i64 = 0
+        self._pages: deque[Page] = NO_PAGES
+        self._asked: i64 = 0
+        self._asked_octets: i64 = 0
+        self._fresh: deque[Message] = deque()
+        self._head: i64 = 1
+        self._positions: deque[int] | None = None if dense else deque()
+        self._gone: i64 = 0
+        self._gone_from_pages: dict[int, int] = NONE_GONE
+
+    def append(self, message: Message, position: i64) -> None:
+        """Add a message behind all others."""
+        fresh = self._fresh
+        positions = self._positions
+        if positions is not None:
+            positions.append(position)
+        elif not fresh:
+            self._head = position
+        fresh.append(message)
+        size: i64 = len(message.header) + len(message.body)
+        self.count += 1
+        self.octets += size
+        self._pager.used += size + OVERHEAD
+        if not self.deep and (len(fresh) >= DEEP_MESSAGES or self.octets >= DEEP_OCTETS):
+            self._residency.add(self)
+
+    def put_back(self, message: Message, position: i64, returns: i64) -> None:
+        """Take a message back to its place."""
+        heappush(self._returned, (position, message, returns))
+        size: i64 = len(message.header) + len(message.body)
+        self.count += 1
+        self.octets += size
+        self._pager.used += size + OVERHEAD
+
+    def warm(self) -> bool:
+        """Tell whether the oldest message is in memory; if it is not, it is being read from now on."""
+        if self._returned or self._loaded:
+            return True
+        if self._pages:
+            self.read_ahead()
+            return False
+        return len(self._fresh) > 0
+
+    def take(self) -> Message:
+        """Take the oldest message, which must be in memory; sets ``position`` and ``returns``."""
+        if self._returned:
+            position, message, returns = heappop(self._returned)
+            self.position = position
+            self.returns = returns
+            size: i64 = len(message.header) + len(message.body)
+        elif self._loaded:
+            position, message, returns = self._loaded.popleft()
+            self.position = position
+            self.returns = returns
+            size = len(message.header) + len(message.body)
+            self._loaded_octets -= size
+        else:
+            message = self._fresh.popleft()
+            positions = self._positions
+            if positions is not None:
+                self.position = positions.popleft()
+            else:
+                self.position = self._head
+                self._head += 1
+            self.returns = 0
+            size = len(message.header) + len(message.body)
+        self.count -= 1
+        self.octets -= size
+        self._pager.used -= size + OVERHEAD
+        if self._gone > 0:
+            self._trim()
+        return message
+
+    def _trim(self) -> None:
+        """Take ``GONE`` from the heads."""
+        loaded = self._loaded
+        while loaded and loaded[0][1] is GONE:
+            loaded.popleft()
+            self._gone -= 1
+        fresh = self._fresh
+        positions = self._positions
+        while fresh and fresh[0] is GONE:
+            fresh.popleft()
+            self._gone -= 1
+            if positions is not None:
+                positions.popleft()
+            else:
+                self._head += 1
+
+    def read_now(self) -> None:
+        """Have the oldest message in memory, waiting for the disk if it must be read."""
+        while not self._returned and not self._loaded and self._pages:
+            page = self._pages[0]
+            self._take_page(page, self._pager.read(page))
+
+    def read_ahead(self) -> None:
+        """Ask for the pages that consumers will need next."""
+        pages = self._pages
+        while self._asked < len(pages):
+            waiting: i64 = len(self._loaded) + self._asked * PAGE_MESSAGES
+            octets: i64 = self._loaded_octets + self._asked_octets
+            if waiting > AHEAD_MESSAGES - PAGE_MESSAGES or (waiting > 0 and octets >= AHEAD_OCTETS):
+                return
+            page = pages[self._asked]
+            self._asked += 1
+            self._asked_octets += page.octets
+            self._pager.fetch(page, self)
+
+    def page_read(self, page: Page, messages: list[Message | None]) -> None:
+        """Take the messages of the oldest page; pages that were purged meanwhile are passed over."""
+        if not self._pages or self._pages[0] is not page:
+            return
+        self._take_page(page, messages)
+        self.read_ahead()
+        if self._owner is not None:
+            self._owner.stocked()
+
+    def _take_page(self, page: Page, messages: list[Message | None]) -> None:
+        self._pages.popleft()
+        if self._asked > 0:
+            self._asked -= 1
+            self._asked_octets -= page.octets
+        if self._loaded is NOTHING_LOADED:
+            self._loaded = deque()
+        loaded = self._loaded
+        octets: i64 = 0
+        count: i64 = 0
+        gone = self._gone_from_pages
+        gone_count: i64 = 0
+        gone_octets: i64 = 0
+        for index, message in enumerate(messages):
+            if gone and page.position(index) in gone:
+                gone_octets += gone.pop(page.position(index))
+                gone_count += 1
+            elif message is not None:
+                loaded.append((page.position(index), message, page.returned(index)))
+                octets += len(message.header) + len(message.body)
+                count += 1
+            elif self._owner is not None:
+                self._owner.lost(page.position(index))
+        self.count -= page.count - count - gone_count
+        self.octets -= page.octets - octets - gone_octets
+        self._loaded_octets += octets
+        self._pager.used += octets + count * OVERHEAD
+        self._pager.taken(page)
+
+    def is_deep(self) -> bool:
+        """Tell whether there may be something to page."""
+        return len(self._fresh) >= DEEP_MESSAGES or (len(self._fresh) > 0 and self.octets >= DEEP_OCTETS)
+
+    def page_out(self, most: i64) -> i64:
+        """Write up to ``most`` pages of the oldest fresh messages, and give how many were written."""
+        written: i64 = 0
+        if not self._pages and not self._loaded:
+            self._keep_head()
+        while written < most and self.is_deep():
+            entries = self._oldest_fresh()
+            if not entries:
+                break
+            page = self._pager.write(entries, self._durable)
+            if page is None:
+                self._undo(entries)
+                break
+            self._add_page(page)
+            self._pager.used -= page.octets + page.count * OVERHEAD
+            written += 1
+        return written
+
+    def _add_page(self, page: Page) -> None:
+        if self._pages is NO_PAGES:
+            self._pages = deque()
+        self._pages.append(page)
+
+    def _keep_head(self) -> None:
+        if self._loaded is NOTHING_LOADED:
+            self._loaded = deque()
+        octets: i64 = 0
+        while len(self._loaded) < KEPT_AHEAD and octets < PAGE_OCTETS and self._fresh:
+            entry = self._pop_fresh()
+            if entry[1] is GONE:
+                self._gone -= 1
+                continue
+            octets += len(entry[1].header) + len(entry[1].body)
+            self._loaded.append(entry)
+        self._loaded_octets = octets
+
+    def _oldest_fresh(self) -> list[Entry]:
+        entries: list[Entry] = []
+        octets: i64 = 0
+        while len(entries) < PAGE_MESSAGES and octets < PAGE_OCTETS and self._fresh:
+            entry = self._pop_fresh()
+            if entry[1] is GONE:
+                self._gone -= 1
+                continue
+            octets += len(entry[1].header) + len(entry[1].body)
+            entries.append(entry)
+        return entries
+
+    def _pop_fresh(self) -> Entry:
+        positions = self._positions
+        if positions is not None:
+            return (positions.popleft(), self._fresh.popleft(), 0)
+        position: i64 = self._head
+        self._head = position + 1
+        return (position, self._fresh.popleft(), 0)
+
+    def _undo(self, entries: list[Entry]) -> None:
+        positions = self._positions
+        for entry in reversed(entries):
+            if positions is not None:
+                positions.appendleft(entry[0])
+            else:
+                while self._head > entry[0] + 1:
+                    self._fresh.appendleft(GONE)
+                    self._gone += 1
+                    self._head -= 1
+                self._head = entry[0]
+            self._fresh.appendleft(entry[1])
+
+    def remove(self, wanted: list[int]) -> list[Entry]:
+        """Take messages from wherever they are; those that are not here are passed over.
+
+        Args:
+            wanted: positions, ascending.
+        """
+        found: list[Entry] = []
+        if self._returned:
+            positions = set(wanted)
+            found = sorted([entry for entry in self._returned if entry[0] in positions])
+            if found:
+                self._returned = [entry for entry in self._returned if entry[0] not in positions]
+                heapify(self._returned)
+                for entry in found:
+                    self._pager.used -= len(entry[1].header) + len(entry[1].body) + OVERHEAD
+        if self._loaded:
+            self._remove_loaded(wanted, found)
+        if self._pages:
+            self._remove_paged(wanted, found)
+        if self._fresh:
+            self._remove_fresh(wanted, found)
+        for entry in found:
+            self.count -= 1
+            self.octets -= len(entry[1].header) + len(entry[1].body)
+        self._trim()
+        return found
+
+    def _remove_loaded(self, wanted: list[int], found: list[Entry]) -> None:
+        loaded = self._loaded
+        first: i64 = loaded[0][0]
+        last: i64 = loaded[-1][0]
+        for position in wanted:
+            if position < first or position > last:
+                continue
+            at = _place(loaded, position)
+            if at >= 0 and loaded[at][1] is not GONE:
+                entry = loaded[at]
+                found.append(entry)
+                loaded[at] = (position, GONE, 0)
+                self._gone += 1
+                size: i64 = len(entry[1].header) + len(entry[1].body)
+                self._loaded_octets -= size
+                self._pager.used -= size + OVERHEAD
+
+    def _remove_paged(self, wanted: list[int], found: list[Entry]) -> None:
+        if self._gone_from_pages is NONE_GONE:
+            self._gone_from_pages = {}
+        gone = self._gone_from_pages
+        at: i64 = 0
+        for page in self._pages:
+            while at < len(wanted) and wanted[at] < page.first:
+                at += 1
+            places: list[tuple[int, int]] = []
+            while at < len(wanted) and wanted[at] <= page.last:
+                index = page.index(wanted[at])
+                if index >= 0 and wanted[at] not in gone:
+                    places.append((wanted[at], index))
+                at += 1
+            if not places:
+                continue
+            messages = self._pager.read(page)
+            for position, place in places:
+                message = messages[place]
+                if message is not None:
+                    found.append((position, message, page.returned(place)))
+                    gone[position] = message.size()
+                    page.claim(i64(message.segment), -i64(message.share))
+
+    def _remove_fresh(self, wanted: list[int], found: list[Entry]) -> None:
+        fresh = self._fresh
+        positions = self._positions
+        for position in wanted:
+            at: i64 = -1
+            if positions is None:
+                at = position - self._head
+            else:
+                at = _position_place(positions, position)
+            if 0 <= at < len(fresh) and fresh[at] is not GONE:
+                message = fresh[at]
+                found.append((position, message, 0))
+                fresh[at] = GONE
+                self._gone += 1
+                self._pager.used -= len(message.header) + len(message.body) + OVERHEAD
+
+    def oldest(self) -> Message | None:
+        """Give the oldest message if it is in memory; if it is not, it is being read from now on."""
+        if not self.warm():
+            return None
+        if self._returned:
+            return self._returned[0][1]
+        if self._loaded:
+            return self._loaded[0][1]
+        return self._fresh[0]
+
+    def restore(self, pages: list[Page]) -> None:
+        """Take in what recovery found, oldest first."""
+        for page in pages:
+            self._add_page(page)
+            self.count += page.count
+            self.octets += page.octets
+
+    def peek(self, most: i64) -> list[Entry]:
+        """List the oldest messages without taking them; reads pages if it must."""
+        found = nsmallest(most, self._returned)
+        found.extend(islice(_present(self._loaded), max(0, most - len(found))))
+        for page in self._pages:
+            if len(found) >= most:
+                return found[:most]
+            for index, message in enumerate(self._pager.read(page)):
+                if message is not None and page.position(index) not in self._gone_from_pages:
+                    found.append((page.position(index), message, page.returned(index)))
+        found.extend(islice(self._fresh_entries(), max(0, most - len(found))))
+        return found[:most]
+
+    def _fresh_entries(self) -> Iterable[Entry]:
+        positions: Iterable[int] | None = self._positions
+        if positions is None:
+            positions = range(self._head, self._head + len(self._fresh))
+        return [
+            (position, message, 0)
+            for position, message in zip(positions, self._fresh, strict=True)
+            if message is not GONE
+        ]
+
+    def in_memory(self) -> list[Entry]:
+        """List all messages that are in memory, in no order."""
+        return [*self._returned, *_present(self._loaded), *self._fresh_entries()]
+
+    def clear(self) -> list[Page]:
+        """Forget everything and give the pages there were."""
+        pages = list(self._pages)
+        paged_octets: i64 = 0
+        paged: i64 = 0
+        for page in pages:
+            paged_octets += page.octets
+            paged += page.count
+        for size in self._gone_from_pages.values():
+            paged_octets -= size
+            paged -= 1
+        self._pager.used -= self.octets - paged_octets + (self.count - paged) * OVERHEAD
+        self._gone = 0
+        self._gone_from_pages = NONE_GONE
+        self._returned.clear()
+        self._loaded = NOTHING_LOADED
+        self._pages = NO_PAGES
+        self._fresh.clear()
+        if self._positions is not None:
+            self._positions.clear()
+        self._loaded_octets = 0
+        self._asked = 0
+        self._asked_octets = 0
+        self.count = 0
+        self.octets = 0
+        return pages
+
+    def close(self) -> list[Page]:
+        """Forget everything, the owner too, for good; give the pages there were."""
+        self._owner = None
+        return self.clear()
+
+    def locate(self, wanted: list[int]) -> list[tuple[int, Place]]:
+        """Find messages by position.
+
+        Args:
+            wanted: positions, ascending.
+        """
+        found: list[tuple[int, Place]] = []
+        positions = set(wanted)
+        for position, message, returns in self._returned:
+            if position in positions:
+                found.append((position, Place(message, message.location, returns)))
+        if self._loaded and self._loaded[0][0] <= wanted[-1]:
+            for position, message, returns in self._loaded:
+                if position in positions and message is not GONE:
+                    found.append((position, Place(message, message.location, returns)))
+        if self._pages:
+            self._locate_in_pages(wanted, found)
+        if self._positions is None:
+            head: i64 = self._head
+            for position in wanted:
+                index: i64 = position - head
+                if 0 <= index < len(self._fresh) and self._fresh[index] is not GONE:
+                    message = self._fresh[index]
+                    found.append((position, Place(message, message.location, 0)))
+        else:
+            for position, message, returns in self._fresh_entries():
+                if position in positions:
+                    found.append((position, Place(message, message.location, returns)))
+        return found
+
+    def _locate_in_pages(self, wanted: list[int], found: list[tuple[int, Place]]) -> None:
+        at: i64 = 0
+        count: i64 = len(wanted)
+        for page in self._pages:
+            while at < count and wanted[at] < page.first:
+                at += 1
+            if at == count:
+                return
+            while at < count and wanted[at] <= page.last:
+                index = page.index(wanted[at])
+                if index >= 0 and wanted[at] not in self._gone_from_pages:
+                    found.append((wanted[at], Place(None, page.location(index), page.returned(index))))
+                at += 1
+
+    def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
+        """Note that the records of paged messages were copied forward.
+
+        Args:
+            moved: by ascending position.
+            segment, to_segment: numbers of the journal's segments.
+
+        Returns:
+            The positions that are in pages.
+        """
+        found: list[int] = []
+        at: i64 = 0
+        for page in self._pages:
+            if at >= len(moved):
+                break
+            changes: list[tuple[int, int]] = []
+            left: i64 = 0
+            come: i64 = 0
+            while at < len(moved) and moved[at].position <= page.last:
+                index = page.index(moved[at].position)
+                if index >= 0 and moved[at].position not in self._gone_from_pages:
+                    changes.append((index, moved[at].location))
+                    left += moved[at].share
+                    come += moved[at].to_share
+                    found.append(moved[at].position)
+                at += 1
+            if changes:
+                page.relocate(changes)
+                page.claim(segment, -left)
+                page.claim(to_segment, come)
+        return found
+
+
+def _present(entries: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry[1] is not GONE]
+
+
+def _place(entries: deque[Entry], position: i64) -> i64:
+    """Find a position among entries; -1 if it is not there."""
+    low: i64 = 0
+    high: i64 = len(entries)
+    while low < high:
+        middle: i64 = (low + high) // 2
+        if entries[middle][0] < position:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(entries) and entries[low][0] == position else -1
+
+
+def _position_place(positions: deque[int], position: i64) -> i64:
+    """Find a position among positions; -1 if it is not there."""
+    low: i64 = 0
+    high: i64 = len(positions)
+    while low < high:
+        middle: i64 = (low + high) // 2
+        if positions[middle] < position:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(positions) and positions[low] == position else -1

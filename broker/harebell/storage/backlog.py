@@ -1,0 +1,511 @@
+"""What recovery knows of one queue's messages: where each is, and no message itself.
+
+A message costs 32 octets while the log is read, 4 more once any of its neighbours came back.  Neighbours lie
+in chunks, so that those settled from the front, by far the most, are dropped a chunk at a time, and nothing
+is ever copied as a whole.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.strings import BytesWriter, write_i32_be, write_i64_be
+from librt.vecs import append, vec
+from mypy_extensions import i32, i64, u8
+
+from harebell.paging import FLAGGED, PAGE_MESSAGES, PAGE_OCTETS, RETURN, Page
+
+CHUNK_MESSAGES: Final = 4095
+"""Messages of a chunk; more are never in one.  A vec grows to one less than a power of two."""
+
+WORTH_COMPACTING: Final = 64
+"""Slots from which on a chunk gives up those of settled messages."""
+
+ROOM_KEPT: Final = 256
+"""Slots whose memory an empty chunk keeps."""
+
+_POSITION: Final = 0
+_LOCATION: Final = 1
+_ARRIVED: Final = 2
+_SIZES: Final = 3
+_WORDS: Final = 4
+_LOW_HALF: Final = 0xFFFFFFFF
+_SETTLED: Final = -1
+_MOST_RETURNS: Final = 0x7FFFFFFF
+
+
+class Chunk:
+    """Neighbouring messages of one queue by slot, in order; those settled keep their slot for a while.
+
+    Attributes:
+        count: slots in use.
+        alive: how many of them hold a message.
+        low: no slot before this one holds a message.
+        last: no position in the chunk is higher; kept when it is empty.
+    """
+
+    def __init__(self) -> None:
+        self.count: i64 = 0
+        self.alive: i64 = 0
+        self.low: i64 = 0
+        self.last: i64 = -1
+        # Per slot: position, location (-1 once settled), arrived, octets << 32 | share.
+        self._rows: vec[i64] = vec[i64]()
+        # Filled on demand, up to the highest slot that needed it.
+        self._returns: vec[i32] = vec[i32]()
+        self._priorities: vec[u8] = vec[u8]()
+        self._expirations: vec[i64] = vec[i64]()
+
+    def position(self, slot: i64) -> i64:
+        """Give the position of a slot."""
+        return self._rows[slot * _WORDS + _POSITION]
+
+    def location(self, slot: i64) -> i64:
+        """Give where the record of a slot's message is; -1 if it was settled."""
+        return self._rows[slot * _WORDS + _LOCATION]
+
+    def arrived(self, slot: i64) -> i64:
+        """Give the unix milliseconds when the message arrived; 0 if it was not noted."""
+        return self._rows[slot * _WORDS + _ARRIVED]
+
+    def octets(self, slot: i64) -> i64:
+        """Give the octets of the message's header and body."""
+        return (self._rows[slot * _WORDS + _SIZES] >> 32) & _LOW_HALF
+
+    def share(self, slot: i64) -> i64:
+        """Give the octets of the message's record for each queue that took it."""
+        return self._rows[slot * _WORDS + _SIZES] & _LOW_HALF
+
+    def returned(self, slot: i64) -> i64:
+        """Give how often the message came back, see ``paging.RETURN``."""
+        returns = self._returns
+        return i64(returns[slot]) if slot < len(returns) else 0
+
+    def priority(self, slot: i64) -> i64:
+        """Give the message's priority, 0 if it has none."""
+        priorities = self._priorities
+        return i64(priorities[slot]) if slot < len(priorities) else 0
+
+    def expiration(self, slot: i64) -> i64:
+        """Give the message's expiration in milliseconds, -1 if it has none."""
+        expirations = self._expirations
+        return expirations[slot] if slot < len(expirations) else -1
+
+    def first_from(self, position: i64) -> i64:
+        """Give the first slot whose position is not lower; ``count`` if there is none."""
+        rows = self._rows
+        count: i64 = self.count
+        if count == 0:
+            return 0
+        # Mostly neighbours have neighbouring positions.
+        guess: i64 = position - rows[_POSITION]
+        if guess <= 0:
+            return 0
+        if guess < count and rows[guess * _WORDS + _POSITION] == position:
+            return guess
+        low: i64 = 0
+        high: i64 = count
+        while low < high:
+            middle: i64 = (low + high) >> 1
+            if rows[middle * _WORDS + _POSITION] < position:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def add(self, position: i64, location: i64, sizes: i64, arrived: i64) -> None:
+        """Append a message; its position is higher than all others here."""
+        rows = self._rows
+        count: i64 = self.count
+        at: i64 = count * _WORDS
+        if at < len(rows):
+            rows[at + _POSITION] = position
+            rows[at + _LOCATION] = location
+            rows[at + _ARRIVED] = arrived
+            rows[at + _SIZES] = sizes
+        else:
+            rows = append(rows, position)
+            rows = append(rows, location)
+            rows = append(rows, arrived)
+            self._rows = append(rows, sizes)
+        self.count = count + 1
+        self.alive += 1
+        self.last = position
+
+    def replace(self, slot: i64, location: i64, sizes: i64) -> None:
+        """A message's record is another one now."""
+        self._rows[slot * _WORDS + _LOCATION] = location
+        self._rows[slot * _WORDS + _SIZES] = sizes
+
+    def set_returned(self, slot: i64, value: i64) -> None:
+        """Set how often a message came back."""
+        returns = self._returns
+        if slot >= len(returns):
+            while len(returns) <= slot:
+                returns = append(returns, i32(0))
+            self._returns = returns
+        returns[slot] = i32(value if value < _MOST_RETURNS else _MOST_RETURNS)
+
+    def describe(self, slot: i64, priority: i64, expiration: i64) -> None:
+        """Set a message's priority and expiration."""
+        if priority > 0 or slot < len(self._priorities):
+            priorities = self._priorities
+            while len(priorities) <= slot:
+                priorities = append(priorities, u8(0))
+            priorities[slot] = u8(priority & 0xFF)
+            self._priorities = priorities
+        if expiration >= 0 or slot < len(self._expirations):
+            expirations = self._expirations
+            while len(expirations) <= slot:
+                expirations = append(expirations, i64(-1))
+            expirations[slot] = expiration
+            self._expirations = expirations
+
+    def settle(self, first: i64, beyond: i64) -> i64:
+        """Settle the positions from ``first`` up to ``beyond``; give how many were held."""
+        slot: i64 = self.first_from(first)
+        if slot < self.low:
+            slot = self.low
+        rows = self._rows
+        count: i64 = self.count
+        gone: i64 = 0
+        start = slot
+        while slot < count and rows[slot * _WORDS + _POSITION] < beyond:
+            if rows[slot * _WORDS + _LOCATION] != _SETTLED:
+                rows[slot * _WORDS + _LOCATION] = _SETTLED
+                gone += 1
+            slot += 1
+        if start <= self.low:
+            self.low = slot
+        self.alive -= gone
+        return gone
+
+    def clear(self) -> None:
+        """Forget every slot, but keep a little room for a queue that is short all the time."""
+        if len(self._rows) > ROOM_KEPT * _WORDS:
+            self._rows = vec[i64]()
+        self.count = 0
+        self.alive = 0
+        self.low = 0
+        self._returns = vec[i32]()
+        self._priorities = vec[u8]()
+        self._expirations = vec[i64]()
+
+    def living(self) -> Chunk:
+        """Give a chunk of the messages that are alive."""
+        found = Chunk()
+        self._copy(self.count, found)
+        return found
+
+    def give(self, end: i64, taker: Chunk) -> None:
+        """Move the messages of the slots up to ``end`` to another chunk, whose positions are all lower."""
+        if self.low < end:
+            self.alive -= self._copy(end, taker)
+            rows = self._rows
+            slot: i64 = self.low
+            while slot < end:
+                rows[slot * _WORDS + _LOCATION] = _SETTLED
+                slot += 1
+            self.low = end
+
+    def _copy(self, end: i64, taker: Chunk) -> i64:
+        rows = self._rows
+        copied: i64 = 0
+        slot: i64 = self.low
+        while slot < end:
+            at: i64 = slot * _WORDS
+            if rows[at + _LOCATION] != _SETTLED:
+                to: i64 = taker.count
+                taker.add(rows[at], rows[at + _LOCATION], rows[at + _SIZES], rows[at + _ARRIVED])
+                if slot < len(self._returns) and self._returns[slot] != 0:
+                    taker.set_returned(to, i64(self._returns[slot]))
+                if slot < len(self._priorities) or slot < len(self._expirations):
+                    taker.describe(to, self.priority(slot), self.expiration(slot))
+                copied += 1
+            slot += 1
+        return copied
+
+
+class Backlog:
+    """The messages of one queue that are alive, by position.
+
+    Args:
+        queue_id: the queue's number.
+        bases: lsn of the first record of each segment, oldest first; its index is a segment's number.
+        begun: lsn of the record the queue was first seen in.
+
+    Attributes:
+        chunks: lower positions first; none is empty but perhaps the last.
+        alive: how many messages there are.
+        highest: the highest position that was ever seen.
+        flagged: messages up to this position may have been delivered.
+    """
+
+    def __init__(self, queue_id: i64, bases: list[int], begun: i64 = 0) -> None:
+        self.queue_id: i64 = queue_id
+        self.bases = bases
+        self.begun: i64 = begun
+        self.chunks: list[Chunk] = []
+        self.alive: i64 = 0
+        self.highest: i64 = 0
+        self.flagged: i64 = -1
+
+    def __len__(self) -> int:
+        return int(self.alive)
+
+    def enqueue(self, position: i64, location: i64, octets: i64, share: i64, arrived: i64) -> None:
+        """Take in a message; one that is here already was copied forward and keeps how often it came back.
+
+        Args:
+            position: its position in the queue; a lower one than before is of a message copied forward.
+            location: where its record is.
+            octets: of header and body.
+            share: octets of its record for each queue that took it.
+            arrived: unix milliseconds, 0 if not noted.
+        """
+        sizes: i64 = octets << 32 | share
+        chunks = self.chunks
+        if chunks:
+            chunk = chunks[-1]
+            if position <= chunk.last:
+                self._enqueue_late(position, location, sizes, arrived)
+                return
+            if chunk.count == CHUNK_MESSAGES:
+                chunk = Chunk()
+                chunks.append(chunk)
+        else:
+            chunk = Chunk()
+            chunks.append(chunk)
+        chunk.add(position, location, sizes, arrived)
+        self.alive += 1
+        if position > self.highest:
+            self.highest = position
+
+    def _enqueue_late(self, position: i64, location: i64, sizes: i64, arrived: i64) -> None:
+        at: i64 = self._chunk_from(position)
+        chunk = self.chunks[at]
+        slot: i64 = chunk.first_from(position)
+        if slot < chunk.count and chunk.position(slot) == position and chunk.location(slot) != _SETTLED:
+            chunk.replace(slot, location, sizes)
+            return
+        # Its first record is gone.  The copies of its neighbours are going to follow: what is before it moves
+        # to the chunk before, where it and they are appended.
+        before: Chunk | None = None
+        if at > 0 and self.chunks[at - 1].count + (slot - chunk.low) < CHUNK_MESSAGES:
+            before = self.chunks[at - 1]
+        else:
+            before = Chunk()
+            self.chunks.insert(at, before)
+            at += 1
+        chunk.give(slot, before)
+        before.add(position, location, sizes, arrived)
+        self.alive += 1
+        if chunk.alive == 0:
+            if at == len(self.chunks) - 1:
+                chunk.clear()
+            else:
+                del self.chunks[at]
+
+    def describe(self, position: i64, priority: i64, expiration: i64) -> None:
+        """Set what a message's header says.
+
+        Args:
+            position: of a message just enqueued.
+            priority: 0 if it has none.
+            expiration: milliseconds, -1 if it has none.
+        """
+        at: i64 = self._chunk_from(position)
+        if at < len(self.chunks):
+            chunk = self.chunks[at]
+            slot = chunk.first_from(position)
+            if slot < chunk.count and chunk.position(slot) == position:
+                chunk.describe(slot, priority, expiration)
+
+    def _chunk_from(self, position: i64) -> i64:
+        """Give the index of the first chunk that reaches up to a position."""
+        chunks = self.chunks
+        low: i64 = 0
+        high: i64 = len(chunks)
+        if high > 0 and chunks[0].last >= position:
+            return 0
+        while low < high:
+            middle: i64 = (low + high) >> 1
+            if chunks[middle].last < position:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def settle(self, first: i64, count: i64) -> None:
+        """The queue no longer holds ``count`` positions from ``first`` on; some it may never have held."""
+        chunks = self.chunks
+        beyond: i64 = first + count
+        if beyond - 1 > self.highest:
+            self.highest = beyond - 1
+        at: i64 = self._chunk_from(first)
+        while at < len(chunks):
+            chunk = chunks[at]
+            if chunk.count > 0 and chunk.position(0) >= beyond:
+                return
+            done: bool = chunk.last >= beyond - 1
+            self.alive -= chunk.settle(first, beyond)
+            if chunk.alive > 0:
+                if chunk.count >= WORTH_COMPACTING and chunk.alive * 4 < chunk.count * 3:
+                    chunks[at] = chunk.living()
+                at += 1
+            elif at == len(chunks) - 1:
+                chunk.clear()
+                at += 1
+            else:
+                del chunks[at]
+            if done:
+                return
+
+    def requeue(self, first: i64, count: i64) -> None:
+        """Deliveries of ``count`` positions from ``first`` on came back."""
+        self._returned(first, first + count, -1)
+
+    def set_returns(self, position: i64, value: i64) -> None:
+        """Set how often a message came back, see ``paging.RETURN``."""
+        self._returned(position, position + 1, value)
+
+    def _returned(self, first: i64, beyond: i64, value: i64) -> None:
+        chunks = self.chunks
+        at: i64 = self._chunk_from(first)
+        while at < len(chunks):
+            chunk = chunks[at]
+            slot: i64 = chunk.first_from(first)
+            while slot < chunk.count:
+                if chunk.position(slot) >= beyond:
+                    return
+                if chunk.location(slot) != _SETTLED:
+                    if value >= 0:
+                        chunk.set_returned(slot, value)
+                    else:
+                        chunk.set_returned(slot, (chunk.returned(slot) + RETURN) | FLAGGED)
+                slot += 1
+            at += 1
+
+    def flag_all(self) -> None:
+        """Whatever is here may have been delivered, and what was enqueued before but was not seen yet."""
+        self.flagged = self.highest
+
+    def returned(self, chunk: Chunk, slot: i64) -> i64:
+        """Give how often a message came back, ``flag_all`` included, see ``paging.RETURN``."""
+        returned = chunk.returned(slot)
+        return returned | FLAGGED if chunk.position(slot) <= self.flagged else returned
+
+    def pages(self) -> list[Page]:
+        """Turn what is here into pages, oldest first; afterwards nothing is here any more."""
+        made = _PageMaker(self.bases)
+        chunks = self.chunks
+        self.chunks = []
+        self.alive = 0
+        chunks.reverse()
+        while chunks:
+            chunk = chunks.pop()
+            slot: i64 = chunk.low
+            while slot < chunk.count:
+                if chunk.location(slot) != _SETTLED:
+                    made.add(chunk, slot, self.returned(chunk, slot))
+                slot += 1
+        made.close()
+        return made.pages
+
+
+class _PageMaker:
+    """Pages being made of messages that come in order."""
+
+    def __init__(self, bases: list[int]) -> None:
+        self.pages: list[Page] = []
+        self._bases = bases
+        self._segment: i64 = -1
+        # Twice the lsn where the segment begins and where the next one does.
+        self._from: i64 = 0
+        self._to: i64 = 0
+        self._share: i64 = 0
+        self._claims: list[tuple[int, int]] = []
+        self._first: i64 = 0
+        self._last: i64 = 0
+        self._count: i64 = 0
+        self._octets: i64 = 0
+        self._locations = BytesWriter()
+        self._positions = BytesWriter()
+        self._returns = BytesWriter()
+
+    def add(self, chunk: Chunk, slot: i64, returned: i64) -> None:
+        """Add a message to the page, and close that if it is full now."""
+        position: i64 = chunk.position(slot)
+        count: i64 = self._count
+        if count == 0:
+            self._first = position
+        elif len(self._positions) > 0:
+            write_i64_be(self._positions, position)
+        elif position != self._first + count:
+            for n in range(count):
+                write_i64_be(self._positions, self._first + i64(n))
+            write_i64_be(self._positions, position)
+        if len(self._returns) > 0:
+            write_i32_be(self._returns, i32(returned))
+        elif returned != 0:
+            for _ in range(count):
+                write_i32_be(self._returns, 0)
+            write_i32_be(self._returns, i32(returned))
+        location: i64 = chunk.location(slot)
+        write_i64_be(self._locations, location)
+        if location < self._from or location >= self._to:
+            self._close_claim()
+            self._find_segment(location >> 1)
+        self._share += chunk.share(slot)
+        self._last = position
+        self._octets += chunk.octets(slot)
+        self._count = count + 1
+        if self._count >= PAGE_MESSAGES or self._octets > PAGE_OCTETS:
+            self.close()
+
+    def _find_segment(self, lsn: i64) -> None:
+        bases = self._bases
+        low: i64 = 0
+        high: i64 = len(bases)
+        while low < high:
+            middle: i64 = (low + high) >> 1
+            if i64(bases[middle]) <= lsn:
+                low = middle + 1
+            else:
+                high = middle
+        self._segment = low - 1
+        self._from = i64(bases[low - 1]) * 2 if low > 0 else 0
+        self._to = i64(bases[low]) * 2 if low < len(bases) else (1 << 62)
+
+    def _close_claim(self) -> None:
+        if self._share > 0:
+            self._claims.append((int(self._segment), int(self._share)))
+        self._share = 0
+
+    def close(self) -> None:
+        """Close the page, if there is one."""
+        if self._count == 0:
+            return
+        self._close_claim()
+        claims: dict[int, int] = {}
+        for segment, share in self._claims:
+            claims[segment] = claims.get(segment, 0) + share
+        self.pages.append(
+            Page(
+                self._first,
+                self._last,
+                self._count,
+                self._positions.getvalue(),
+                self._locations.getvalue(),
+                self._returns.getvalue(),
+                self._octets,
+                sorted(claims.items()),
+                [],
+            )
+        )
+        self._count = 0
+        self._octets = 0
+        self._claims = []
+        self._locations.truncate(0)
+        self._positions.truncate(0)
+        self._returns.truncate(0)

@@ -1,0 +1,172 @@
+"""Copying forward: what is alive in the oldest segment is written again at the end of the log.
+
+It goes a slice of records at a time; the event loop runs in between.  A message in memory takes its new
+location at once.  One that is on disk only takes it when the copy can be read, and counts in its old segment
+until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
+
+from harebell.paging import Moved, Place, journal_location
+from harebell.storage.journal import WriteAheadLog
+from harebell.storage.records import (
+    GROUP,
+    MESSAGE,
+    RECORD_HEAD_SIZE,
+    SEGMENT_HEAD_SIZE,
+    Record,
+    decode_message,
+    message_at,
+    records_in_group,
+    walk,
+)
+from harebell.storage.segments import Segments
+
+RECORDS_A_SLICE: Final = 2000
+"""Records of an old segment looked at in one go."""
+
+Pair = tuple[int, int]
+"""A queue id and a position."""
+
+
+class Engine(Protocol):
+    """Who knows what is alive."""
+
+    def locate(self, pairs: set[Pair]) -> Mapping[Pair, Place]:
+        """Find what is alive among some messages."""
+
+    def relocate(
+        self, moves: dict[int, list[Moved]], segment: int, to_segment: int
+    ) -> Mapping[int, list[int]]:
+        """Note where records were copied; gives the positions whose location changed."""
+
+
+class _Found(NamedTuple):
+    """A MESSAGE record: its lsn, where it is in the file, its octets, who took it."""
+
+    lsn: int
+    offset: int
+    size: int
+    enqueues: list[Pair]
+
+
+class _Copies(NamedTuple):
+    """Copies of messages that are on disk only, readable once the log is written up to ``lsn``."""
+
+    lsn: int
+    to_segment: int
+    moves: dict[int, list[Moved]]
+
+
+class Move:
+    """Moves one segment.
+
+    Args:
+        data: the whole file.
+        base: lsn of its first record.
+        segment: its number.
+        segments: where live octets are counted.
+
+    Attributes:
+        missed: True if a message came into memory while it was copied: its old record is still needed.
+    """
+
+    def __init__(self, data: bytes, base: int, segment: int, segments: Segments) -> None:
+        self._data = data
+        self._records = walk(data, SEGMENT_HEAD_SIZE, base)
+        self._base = base
+        self._segment = segment
+        self._segments = segments
+        self._copies: list[_Copies] = []
+        self._done = False
+        self.missed = False
+
+    def step(self, journal: WriteAheadLog, engine: Engine) -> bool:
+        """Look at the next slice; True when all of the segment is copied and every location is noted."""
+        self._note(journal, engine)
+        if not self._done:
+            self._copy(journal, engine)
+        return self._done and not self._copies
+
+    def _copy(self, journal: WriteAheadLog, engine: Engine) -> None:
+        found: list[_Found] = []
+        self._done = True
+        for record in self._records:
+            if isinstance(record, Record):
+                self._take(record, found)
+            if len(found) >= RECORDS_A_SLICE:
+                self._done = False
+                break
+        living = engine.locate({pair for one in found for pair in one.enqueues})
+        moves: dict[int, list[Moved]] = {}
+        to_segment = int(self._segments.current)
+        for one in found:
+            self._copy_one(journal, one, living, moves)
+        if moves:
+            for moved in moves.values():
+                moved.sort()
+            self._copies.append(_Copies(int(journal.appended), to_segment, moves))
+
+    def _take(self, record: Record, found: list[_Found]) -> None:
+        offset = record.lsn - self._base + SEGMENT_HEAD_SIZE
+        if record.kind == MESSAGE:
+            size = RECORD_HEAD_SIZE + len(record.payload)
+            found.append(_Found(record.lsn, offset, size, decode_message(record.payload).enqueues))
+        elif record.kind == GROUP:
+            start = RECORD_HEAD_SIZE
+            for kind, payload in records_in_group(record.payload):
+                size = RECORD_HEAD_SIZE + len(payload)
+                if kind == MESSAGE:
+                    enqueues = decode_message(payload).enqueues
+                    found.append(_Found(record.lsn + start, offset + start, size, enqueues))
+                start += size
+
+    def _copy_one(
+        self,
+        journal: WriteAheadLog,
+        found: _Found,
+        living: Mapping[Pair, Place],
+        moves: dict[int, list[Moved]],
+    ) -> None:
+        """Copy a message for the queues that hold it by this record and not by a later copy."""
+        here = journal_location(found.lsn)
+        pairs = [pair for pair in found.enqueues if pair in living and living[pair].location == here]
+        if not pairs:
+            return
+        message = message_at(self._data, found.offset, found.lsn)
+        if message is None:
+            return
+        share = found.size // max(1, len(found.enqueues))
+        returned = [(*pair, living[pair].returns) for pair in pairs if living[pair].returns]
+        journal.copy(message, pairs, returned)
+        for queue_id, position in pairs:
+            held = living[(queue_id, position)].message
+            if held is None:
+                moved = Moved(position, int(message.location), share, int(message.share))
+                moves.setdefault(queue_id, []).append(moved)
+                continue
+            held.location = message.location
+            held.segment = message.segment
+            held.share = message.share
+            self._segments.settle(self._segment, share)
+
+    def _note(self, journal: WriteAheadLog, engine: Engine) -> None:
+        """Note the locations of copies that can be read by now.
+
+        A message that left its page meanwhile is in memory, with its old location, or gone: it has no use for
+        the copy.
+        """
+        while self._copies and self._copies[0].lsn <= journal.written:
+            copies = self._copies.pop(0)
+            changed = engine.relocate(copies.moves, self._segment, copies.to_segment)
+            for queue_id, moved in copies.moves.items():
+                found = set(changed.get(queue_id, ()))
+                for one in moved:
+                    if one.position in found:
+                        self._segments.settle(self._segment, one.share)
+                    else:
+                        self._segments.settle(copies.to_segment, one.to_share)
+                        self.missed = True

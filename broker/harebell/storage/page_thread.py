@@ -1,0 +1,251 @@
+"""The pager's thread: writes the spill log and reads pages, in the order in which it was asked.
+
+A full disk loses nothing: what cannot be written stays in memory, is read from there, and is tried again.
+So it does after any other error, but then nothing is tried any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Final, NamedTuple
+
+from harebell.storage.committer import FULL
+from harebell.storage.files import Files, LogFile
+from harebell.storage.page_reader import SHORTAGE, PageReader, PageReading
+from harebell.storage.spill import SpillChunk, SpillRemoval, spill_name
+
+RETRY_SECONDS: Final = 0.25
+
+
+class JournalTrim(NamedTuple):
+    """The journal's segments before this lsn are deleted."""
+
+    base: int
+
+
+class PagerReports(NamedTuple):
+    """Whom the pager tells, in the event loop.
+
+    Attributes:
+        full: there is no space to spill (True), or there is again (False).
+        stopped: told once: nothing is spilled any more; what was not written yet stays in memory.
+        damaged: file, offset, octets and a sentence; told once for each record that cannot be read.
+        failed: pages are not read any more, for a reason nobody foresaw: the node must stop.
+    """
+
+    full: Callable[[bool], None]
+    stopped: Callable[[OSError], None]
+    damaged: Callable[[str, int, int, str], None]
+    failed: Callable[[Exception], None]
+
+
+class Ears(NamedTuple):
+    """Whom the thread tells; called in the event loop.
+
+    Attributes:
+        written: a chunk is in its file, or nobody needs it any more.
+        arrived: a page was read.
+        full: the disk is full (True), or has space again (False).
+        stopped: the spill log cannot be written any more; what is not written stays in memory.
+        failed: something unforeseen; the thread has ended.
+    """
+
+    written: Callable[[SpillChunk], None]
+    arrived: Callable[[PageReading], None]
+    full: Callable[[bool], None]
+    stopped: Callable[[OSError], None]
+    failed: Callable[[Exception], None]
+
+
+class _Stop:
+    """The last thing in the inbox."""
+
+
+class PageThread:
+    """Owns the spill log's files.
+
+    Args:
+        journal: where the journal's segments are; only read.
+        spill: where the spill log is.
+        inbox: ``SpillChunk``, ``SpillRemoval``, ``PageReading`` and ``JournalTrim``, to be done in order.
+        ears: whom to tell.
+        retry_seconds: how long to wait after an attempt that may succeed later.
+    """
+
+    def __init__(
+        self,
+        journal: Files,
+        spill: Files,
+        inbox: SimpleQueue[object],
+        ears: Ears,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._spill = spill
+        self._inbox = inbox
+        self._ears = ears
+        self._retry_seconds = retry_seconds
+        self._call_soon: Callable[..., object] | None = None
+        self._unwritten: list[SpillChunk] = []
+        self._postponed: deque[PageReading] = deque()
+        self._reader = PageReader(journal, spill, self._unwritten)
+        self._file: LogFile | None = None
+        self._base = -1
+        self._size = 0
+        self._files: set[int] = set()
+        self._full = False
+        self._broken = False
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="pager", daemon=True)
+
+    def start(self, call_soon: Callable[..., object], threaded: bool) -> None:
+        """Begin; without a thread if ``work`` will be called instead."""
+        self._call_soon = call_soon
+        if threaded:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; delete the spill log."""
+        self._inbox.put(_Stop())
+        if self._thread.ident is None:
+            self._run()
+        else:
+            self._thread.join()
+
+    def work(self) -> None:
+        """Without the thread: do what was asked so far, in the caller's."""
+        if not self._stopped:
+            self._guarded(lambda: self._do(None))
+        while not self._stopped and not self._inbox.empty():
+            self._guarded(lambda: self._do(self._inbox.get()))
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._guarded(self._wait)
+        self._end()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            self._stopped = True
+            self._tell(self._ears.failed, error)
+
+    def _tell(self, ear: Callable[..., None], what: object) -> None:
+        # A loop that is closed already cannot be told, and need not be.
+        with suppress(RuntimeError):
+            if self._call_soon is not None:
+                self._call_soon(ear, what)
+
+    def _wait(self) -> None:
+        item: object = None
+        if self._postponed or (self._unwritten and not self._broken):
+            with suppress(Empty):
+                item = self._inbox.get(timeout=self._retry_seconds)
+        else:
+            item = self._inbox.get()
+        self._do(item)
+
+    def _do(self, item: object) -> None:
+        """Do one thing, after what was left undone before."""
+        if isinstance(item, _Stop):
+            self._stopped = True
+            return
+        self._write_waiting()
+        if self._postponed:
+            self._read_postponed()
+        if isinstance(item, SpillChunk):
+            self._unwritten.append(item)
+            if len(self._unwritten) == 1:
+                self._write_waiting()
+        elif isinstance(item, PageReading):
+            self._postponed.append(item)
+            if len(self._postponed) == 1:
+                self._read_postponed()
+        elif isinstance(item, SpillRemoval):
+            self._remove(item.base)
+        elif isinstance(item, JournalTrim):
+            self._reader.forget_journal(item.base)
+
+    def _read_postponed(self) -> None:
+        while self._postponed:
+            reading = self._postponed[0]
+            if not reading.dropped:
+                try:
+                    self._reader.read(reading)
+                except OSError as error:
+                    if error.errno not in SHORTAGE:
+                        raise
+                    self._reader.close()
+                    return
+            self._postponed.popleft()
+            self._tell(self._ears.arrived, reading)
+
+    def _write_waiting(self) -> None:
+        while self._unwritten and not self._broken:
+            chunk = self._unwritten[0]
+            try:
+                self._write(chunk)
+            except OSError as error:
+                self._trouble(error)
+                return
+            del self._unwritten[0]
+            self._tell(self._ears.written, chunk)
+        if self._full and not self._unwritten:
+            self._full = False
+            self._tell(self._ears.full, False)
+
+    def _trouble(self, error: OSError) -> None:
+        if error.errno in SHORTAGE:
+            return
+        if error.errno not in FULL:
+            self._broken = True
+            self._tell(self._ears.stopped, error)
+        elif not self._full:
+            self._full = True
+            self._tell(self._ears.full, True)
+
+    def _write(self, chunk: SpillChunk) -> None:
+        if self._file is None or self._base != chunk.base:
+            self._close()
+            self._file = self._spill.create(spill_name(chunk.base))
+            self._base = chunk.base
+            self._size = 0
+            self._files.add(chunk.base)
+        rest = chunk.data
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            if error.errno in FULL or error.errno in SHORTAGE:
+                self._file.truncate(self._size)
+            raise
+        self._size += len(chunk.data)
+
+    def _remove(self, base: int) -> None:
+        dropped = [chunk for chunk in self._unwritten if chunk.base == base]
+        for chunk in dropped:
+            self._unwritten.remove(chunk)
+            self._tell(self._ears.written, chunk)
+        self._reader.forget_spilled(base)
+        if base == self._base:
+            self._close()
+        if base in self._files:
+            self._files.remove(base)
+            # One that cannot be deleted now is when the node starts again.
+            with suppress(OSError):
+                self._spill.remove(spill_name(base))
+
+    def _end(self) -> None:
+        self._reader.close()
+        for base in sorted(self._files):
+            self._remove(base)
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        self._base = -1
+        if file is not None:
+            file.close()
