@@ -36,6 +36,7 @@ HOT_MODULES = (
     "engine.queues.ready",
     "engine.queues.classic",
     "engine.routing",
+    "engine.dead_letter",
     "engine.vhost",
     "engine.exchanges.registry",
     "engine.exchanges.exchange",
