@@ -22,6 +22,32 @@ _IMMEDIATE = Difference(
     reason="the specification has `immediate`, and keeping its promise costs nothing",
 )
 
+_HEAD_ONLY = Difference(
+    rabbitmq="only the head of a queue expires, so a longer-lived message hides those behind it",
+    reason="a time limit is a promise; an index of deadlines keeps it anywhere in the queue",
+)
+
+_REVERSED_DEATHS = Difference(
+    rabbitmq="the older entries of `x-death` are reversed at each death",
+    reason="as RabbitMQ 4 does: all entries in order, the latest first",
+)
+
+_HIDDEN_KEYS = Difference(
+    rabbitmq="a dead letter also goes where the keys of `BCC` lead",
+    reason="`BCC` is taken out when a message is published, so that nobody who gets it is told; a queue has"
+    " no memory of it",
+)
+
+_ANY_DELIVERY_LIMIT = Difference(
+    rabbitmq="any value is taken, and one that is no number means no limit",
+    reason="every other argument is checked, and a limit that silently does not hold is a trap",
+)
+
+_NODE_WIDE_TIMEOUT = Difference(
+    rabbitmq="there is one acknowledgement timeout for the whole node only",
+    reason="as RabbitMQ 4.3: a queue and a consumer can have one of their own",
+)
+
 DIFFERENCES: dict[str, Difference] = {
     "asyncio_clients/test_exchanges.py::test_an_unknown_exchange_type_is_a_channel_error_406": Difference(
         rabbitmq="503 COMMAND_INVALID closes the connection",
@@ -34,4 +60,71 @@ DIFFERENCES: dict[str, Difference] = {
         rabbitmq="540 NOT_IMPLEMENTED closes the connection",
         reason="`channel.flow` pauses the deliveries of a channel, as the specification says",
     ),
+    **{
+        f"asyncio_clients/test_expiry.py::{test}[{queue_type}]": _HEAD_ONLY
+        for test in (
+            "test_a_message_expires_behind_a_longer_lived_one",
+            "test_messages_with_various_times_expire_in_the_order_of_their_deadlines",
+        )
+        for queue_type in ("classic", "quorum")
+    },
+    **{
+        f"asyncio_clients/test_dead_letters.py::{test}[{queue_type}]": difference
+        for test, difference in (
+            ("test_all_deaths_are_in_order_the_latest_first", _REVERSED_DEATHS),
+            ("test_the_keys_of_bcc_are_not_those_of_a_dead_letter", _HIDDEN_KEYS),
+        )
+        for queue_type in ("classic", "quorum")
+    },
+    "asyncio_clients/test_single_active_consumer.py"
+    "::test_a_classic_queue_hands_waiting_messages_over_at_once": Difference(
+        rabbitmq="messages that are ready when the active consumer is cancelled stay where they are",
+        reason="the next consumer is active from that moment, so it is served",
+    ),
+    "asyncio_clients/test_single_active_consumer.py"
+    "::test_a_quorum_queue_activates_the_highest_consumer_priority_next": Difference(
+        rabbitmq="the next in order of subscribing becomes active",
+        reason="as in classic queues, and in quorum queues of later versions",
+    ),
+    "asyncio_clients/test_quorum_queues.py"
+    "::test_a_quorum_queue_takes_the_queue_mode_and_ignores_it": Difference(
+        rabbitmq="406 PRECONDITION_FAILED",
+        reason="`x-queue-mode` is in many old configurations and harms nobody",
+    ),
+    **{
+        "asyncio_clients/test_quorum_queues.py"
+        f"::test_a_delivery_limit_that_is_no_number_from_minus_one_on_is_406[{value}]": _ANY_DELIVERY_LIMIT
+        for value in ("-2", "1.5", "True", "'5'", "None")
+    },
+    "asyncio_clients/test_quorum_queues.py::test_without_a_limit_twenty_returns_are_the_most": Difference(
+        rabbitmq="there is no limit unless one is set",
+        reason="as RabbitMQ 4: a message that cannot be handled must not go round for ever",
+    ),
+    "asyncio_clients/test_quorum_queues.py::test_a_limit_of_minus_one_is_none": Difference(
+        rabbitmq="the message is dropped at its first return",
+        reason="as RabbitMQ 4, which has a limit by default and so needs a word for none",
+    ),
+    "asyncio_clients/test_quorum_queues.py"
+    "::test_a_message_requeued_without_a_delivery_limit_comes_first_too": Difference(
+        rabbitmq="without a delivery limit a returned message goes to the tail",
+        reason="as RabbitMQ 4, where each queue has a limit: a message keeps its turn",
+    ),
+    "asyncio_clients/test_quorum_queues.py"
+    "::test_a_global_prefetch_is_shared_by_the_consumers_of_quorum_queues_too": Difference(
+        rabbitmq="540 NOT_IMPLEMENTED closes the connection",
+        reason="the shared limit of a channel holds for each kind of queue",
+    ),
+    "asyncio_clients/test_quorum_queues.py"
+    "::test_message_priorities_are_strict_levels_with_4_for_none_and_31_the_highest": Difference(
+        rabbitmq="quorum queues ignore the priority of messages",
+        reason="as RabbitMQ 4.3",
+    ),
+    **{
+        f"asyncio_clients/test_acknowledgement_timeout.py::{test}": _NODE_WIDE_TIMEOUT
+        for test in (
+            "test_a_message_held_longer_than_the_queues_timeout_goes_to_another_consumer[classic]",
+            "test_a_message_held_longer_than_the_queues_timeout_goes_to_another_consumer[quorum]",
+            "test_a_consumer_can_ask_for_a_timeout_of_its_own",
+        )
+    },
 }

@@ -13,15 +13,19 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
+from pamqp.common import FieldTable
 
 from harebell import Broker
+from harebell.content.table import Table
 from harebell.embedded import QueuedMessage
 from harebell.errors import NOT_FOUND, PRECONDITION_FAILED, BrokerError
 from harebell.settings import Settings
 from harebell.settings.tree import Amqp, Auth
+from harebell.settings.tree import Queue as QueueSettings
 from tests.server.process import environment
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -300,3 +304,38 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def _descriptors() -> int:
     folder = Path("/proc/self/fd")
     return len(os.listdir(folder)) if folder.exists() else 0
+
+
+async def test_a_policy_applies_to_queues_that_exist_and_is_cleared_again() -> None:
+    async with Broker() as broker:
+        connection = await aio_pika.connect(broker.url)
+        async with connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue("orders.new")
+            for number in range(5):
+                await broker.publish("", queue.name, str(number))
+            broker.set_policy("short", "^orders", {"max-length": 2})
+            assert [message.body for message in broker.peek(queue.name, 9)] == [b"3", b"4"]
+            with pytest.raises(BrokerError, match="not recognised"):
+                broker.set_policy("odd", ".*", {"no-such-key": 1})
+            broker.clear_policy("short")
+            await broker.publish("", queue.name, "5")
+            assert len(broker.peek(queue.name, 9)) == 3
+
+
+async def test_dead_letters_go_on_counting_unless_told_otherwise() -> None:
+    for continued, expected in ((True, 8), (False, 1)):
+        settings = Settings(queue=QueueSettings(continue_death_history=continued))
+        async with Broker(settings=settings) as broker:
+            connection = await aio_pika.connect(broker.url)
+            async with connection:
+                channel = await connection.channel()
+                arguments: FieldTable = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+                queue = await channel.declare_queue("work", arguments=arguments)
+                await channel.declare_queue("dead")
+                before: Table = {"x-death": [{"queue": "work", "reason": "rejected", "count": 7}]}
+                await broker.publish("", "work", "again", headers=before)
+                await (await queue.get()).reject(requeue=False)
+                await broker.wait_for("dead", ready=1)
+                deaths: Any = broker.peek("dead")[0].headers["x-death"]
+                assert deaths[0]["count"] == expected

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,6 +28,7 @@ from harebell.auth.backends import UNIX_PEER, UserDirectory
 from harebell.content.message import Message, address
 from harebell.content.properties import build_header, parse_properties
 from harebell.content.table import Table
+from harebell.engine import policy_control, policy_work
 from harebell.engine.broker import DEFAULT_VHOST
 from harebell.engine.commands import CreateVhost, DeleteVhost
 from harebell.engine.queues.queue import Queue
@@ -224,6 +225,55 @@ class Broker:
         if isinstance(access, UserDirectory):
             access.clear_permissions(self.settings.auth.default_user, name)
         server.turn.run()
+
+    def set_policy(
+        self,
+        name: str,
+        pattern: str,
+        definition: Mapping[str, object],
+        *,
+        priority: int = 0,
+        apply_to: str = "all",
+        operator: bool = False,
+        vhost: str = DEFAULT_VHOST,
+    ) -> None:
+        """Set a policy, as ``rabbitmqctl set_policy`` does; queues and exchanges follow before this returns.
+
+        Args:
+            name: one of that name is replaced.
+            pattern: regular expression, searched for in the names of queues and exchanges.
+            definition: keys and values as RabbitMQ's, such as ``{"max-length": 1000}``.
+            priority: of the policies that match, the one with the highest applies.
+            apply_to: ``all``, ``queues``, ``classic_queues``, ``quorum_queues`` or ``exchanges``.
+            operator: True for an operator policy, which overrides.
+
+        Raises:
+            BrokerError: something is wrong with it, in RabbitMQ's words.
+        """
+        broker = self._running.broker
+        policy_control.set_policy(
+            broker,
+            vhost,
+            name,
+            pattern,
+            dict(definition),
+            priority=priority,
+            apply_to=apply_to,
+            operator=operator,
+        )
+        policy_work.finish(broker)
+        self._server.turn.run()
+
+    def clear_policy(self, name: str, *, operator: bool = False, vhost: str = DEFAULT_VHOST) -> None:
+        """Remove a policy; queues and exchanges follow before this returns.
+
+        Raises:
+            BrokerError: there is none of that name.
+        """
+        broker = self._running.broker
+        policy_control.clear_policy(broker, vhost, name, operator=operator)
+        policy_work.finish(broker)
+        self._server.turn.run()
 
     def queue(self, name: str, vhost: str = DEFAULT_VHOST) -> QueueView:
         """Look at a queue.

@@ -155,6 +155,7 @@ class Node:
             self._log.error(f"journal: {name}: {octets} octets at offset {offset} are damaged: {text}")
             with suppress(OSError):
                 remember(store.files, [Lost(name, offset, octets, text)])
+            self._damaged = True
 
         turn = server.turn
         store.begin(
@@ -215,6 +216,7 @@ def build_broker(settings: Settings, store: Store | None) -> Broker:
         max_transaction_size=settings.amqp.max_transaction_size,
         consumer_timeout=settings.queue.consumer_timeout,
         default_queue_type=settings.queue.default_queue_type,
+        continue_death_history=settings.queue.continue_death_history,
     )
     journal = NullJournal() if store is None else store.journal
     pager = None if store is None else store.pager
@@ -246,7 +248,7 @@ def restore(broker: Broker, store: Store) -> None:
     queues |= adopt_orphans(broker, store, recovered.forget(queues, declared - queues))
     for text in recovered.missing:
         log.error(f"journal: {text}")
-    count = broker.restore(store.pages(queues), recovered.highest)
+    count = broker.restore(store, recovered.highest)
     if queues or count:
         state = "" if recovered.clean else " after an unclean stop"
         log.info(f"recovered {len(queues)} queues and {count} messages{state}")

@@ -43,15 +43,16 @@ class Page:
         locations: 8 octets for each: twice the lsn of its journal record, or twice the offset in the spill
             log and one.
         returns: 4 octets for each, see ``RETURN``; empty if none ever came back.
-        octets: header and body octets of all.
+        octets: header and body octets of all, for headers an estimate.
+        bodies: body octets of all.
         claims: per segment of the journal, the live octets that are this page's.
         spilled: the same for segments of the spill log.
         version: grows when records are moved.
     """
 
     __slots__ = (
-        "claims", "count", "first", "last", "locations", "octets", "positions", "returns", "spilled",
-        "version",
+        "bodies", "claims", "count", "first", "last", "locations", "octets", "positions", "returns",
+        "spilled", "version",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class Page:
         locations: bytes,
         returns: bytes,
         octets: i64,
+        bodies: i64,
         claims: list[tuple[int, int]],
         spilled: list[tuple[int, int]],
     ) -> None:
@@ -73,6 +75,7 @@ class Page:
         self.locations = locations
         self.returns = returns
         self.octets: i64 = octets
+        self.bodies: i64 = bodies
         self.claims = claims
         self.spilled = spilled
         self.version: i64 = 0

@@ -62,7 +62,7 @@ class Journal(ABC):
 
     @abstractmethod
     def begin_transaction(self) -> None:
-        """What follows, up to ``end_transaction``, is on disk all or not at all."""
+        """What follows, up to ``end_transaction``, is on disk all or not at all; an inner one joins it."""
 
     @abstractmethod
     def end_transaction(self) -> i64:

@@ -35,7 +35,7 @@ PROPERTIES = st.fixed_dictionaries(
         "priority": st.integers(0, 255),
         "correlation_id": SHORT,
         "reply_to": SHORT,
-        "expiration": st.integers(0, 10**9).map(str),
+        "expiration": st.integers(60_000, 10**9).map(str),
         "message_id": SHORT,
         "timestamp": TIMES,
         "message_type": SHORT,

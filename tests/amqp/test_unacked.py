@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harebell.amqp.unacked import COMPACT_FROM, UnackedWindow, tag_of
+from harebell.amqp.unacked import COMPACT_FROM, LOOK_AT_MOST, UnackedWindow, tag_of
 from harebell.content.message import Message
 from harebell.engine.consumers import Unacked
+from harebell.engine.options import QueueOptions
 from harebell.engine.reply_to import ReplyQueue
 
 QUEUE = ReplyQueue("any")
@@ -130,3 +131,76 @@ def test_any_sequence_of_answers_agrees_with_a_dict(data: st.DataObject) -> None
         assert len(some) == len(model)
         assert tags(some.entries()) == sorted(model)
     assert tags(sorted(model.values(), key=tag_of)) == sorted(model)
+
+
+# timeouts
+
+
+def queue_with(timeout: int) -> ReplyQueue:
+    queue = ReplyQueue("hurried")
+    queue.options = QueueOptions()
+    queue.options.consumer_timeout = timeout
+    return queue
+
+
+def late(tag: int, delivered_at: int, queue: ReplyQueue = QUEUE) -> Unacked:
+    return Unacked(tag, MESSAGE, queue, tag, None, delivered_at)
+
+
+def held(*entries: Unacked) -> UnackedWindow:
+    made = UnackedWindow()
+    for each in entries:
+        made.append(each)
+        made.expect(each.queue, None)
+    return made
+
+
+def test_the_oldest_delivery_is_overdue_once_it_is_older_than_the_node_s_timeout() -> None:
+    some = held(late(1, 0), late(2, 50))
+    assert some.overdue(100, 100) is None
+    found = some.overdue(101, 100)
+    assert found is not None and found.tag == 1
+
+
+def test_without_a_timeout_nothing_is_overdue() -> None:
+    assert held(late(1, 0)).overdue(1 << 60, 0) is None
+    assert held(late(1, 0, queue_with(0))).overdue(1 << 60, 10) is None
+
+
+def test_a_shorter_timeout_is_found_behind_deliveries_that_may_take_longer() -> None:
+    hurried = queue_with(10)
+    some = held(*[late(tag, 0) for tag in range(1, 100)], late(100, 5, hurried), late(101, 6, hurried))
+    assert some.overdue(15, 1000) is None
+    found = some.overdue(16, 1000)
+    assert found is not None and found.tag == 100
+    some.take(100)
+    assert some.overdue(16, 1000) is None
+    found = some.overdue(17, 1000)
+    assert found is not None and found.tag == 101
+
+
+def test_a_queue_s_longer_timeout_goes_before_the_node_s() -> None:
+    patient = queue_with(1000)
+    some = held(late(1, 0, patient), late(2, 0))
+    found = some.overdue(11, 10)
+    assert found is not None and found.tag == 2
+    some.take(2)
+    assert some.overdue(1000, 10) is None
+    assert some.overdue(1001, 10) is not None
+
+
+def test_a_large_window_is_looked_at_in_parts() -> None:
+    count = 2 * LOOK_AT_MOST
+    some = held(*[late(tag, 0) for tag in range(1, count)], late(count, 0, queue_with(10)))
+    assert some.overdue(100, 1000) is None
+    found = some.overdue(100, 1000)
+    assert found is not None and found.tag == count
+
+
+def test_parts_go_on_though_deliveries_are_answered_in_between() -> None:
+    count = 3 * LOOK_AT_MOST
+    some = held(*[late(tag, 0) for tag in range(1, count)], late(count, 0, queue_with(10)))
+    assert some.overdue(100, 1000) is None
+    some.take_up_to(count - 5)
+    found = some.overdue(100, 1000)
+    assert found is not None and found.tag == count

@@ -100,6 +100,15 @@ def test_any_delivery_limit_goes_before_none(ours: int, theirs: int, counts: int
     assert options({}, policy(delivery_limit=theirs), operator, "quorum").delivery_limit == counts
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "counts"), [(5, 2, 2), (2, 5, 2), (0, 5, 5), (5, 0, 5), (0, 0, 0)]
+)
+def test_any_consumer_timeout_goes_before_none(ours: int, theirs: int, counts: int) -> None:
+    for kind in SUPPORTED_TYPES:
+        found = options({"x-consumer-timeout": ours}, policy(consumer_timeout=theirs), kind=kind)
+        assert found.consumer_timeout == counts
+
+
 @given(st.integers(-3, 9), st.integers(-3, 9), st.integers(-3, 9))
 def test_the_order_in_which_limits_are_merged_does_not_matter(a: int, b: int, c: int) -> None:
     def least(first: int, second: int) -> int:
@@ -129,6 +138,7 @@ def test_an_operator_s_overflow_goes_before_a_policy_s() -> None:
 
 def test_a_quorum_queue_does_not_dead_letter_what_it_rejects() -> None:
     assert options({}, policy(overflow="reject-publish-dlx"), kind="quorum").overflow == "drop-head"
+    assert options({"x-overflow": "reject-publish-dlx"}, kind="quorum").overflow == "drop-head"
     assert options({}, policy(overflow="reject-publish-dlx")).overflow == "reject-publish-dlx"
 
 

@@ -51,6 +51,13 @@ def test_deliveries_count_alike_however_the_bytes_are_cut(
     assert acks == expected
 
 
+def test_a_rejecting_connection_answers_without_requeue() -> None:
+    receiver = Inbound(131_072, RUN_KEY, 1, Histogram(), None, reject=True)
+    (answer,) = decode_all(receiver.feed(delivery(7, b"x", 1), NOW))
+    assert isinstance(answer, commands.Basic.Nack)
+    assert (answer.delivery_tag, answer.multiple, answer.requeue) == (7, False, False)
+
+
 @given(st.lists(st.tuples(st.integers(1, NOW), st.integers(12, 30), st.integers(12, 40)), max_size=12))
 def test_latency_is_read_from_every_stamp(messages: list[tuple[int, int, int]]) -> None:
     receiver = inbound()

@@ -67,6 +67,47 @@ def test_blocks_are_the_single_messages_in_turn(
         turn += count
 
 
+@given(
+    st.lists(ADDRESSES, min_size=1, max_size=4),
+    st.lists(st.integers(0, 255), max_size=5),
+    st.lists(st.integers(0, 1 << 32), max_size=5),
+    st.booleans(),
+    st.lists(st.integers(1, 1_000), max_size=4),
+)
+def test_priorities_and_expirations_come_in_turn(
+    addresses: list[Address],
+    priorities: list[int],
+    expirations: list[int],
+    stamped: bool,
+    counts: list[int],
+) -> None:
+    shape = MessageShape(
+        size=20,
+        stamped=stamped,
+        run_key=RUN_KEY,
+        priorities=tuple(priorities),
+        expirations=tuple(expirations),
+    )
+    blocks = PublishBlocks(addresses, shape, 4096)
+    turn = 0
+    for wanted in counts:
+        count = min(wanted, blocks.per_block)
+        expected = [
+            publish_frames(addresses[number % len(addresses)], shape, 7, 4096, turn=number)
+            for number in range(turn, turn + count)
+        ]
+        assert blocks.take(count, 7) == b"".join(expected)
+        turn += count
+
+
+def test_a_publish_has_the_priority_and_the_expiration_of_its_turn() -> None:
+    shape = MessageShape(size=0, persistent=True, priorities=(1, 2), expirations=(3, 40, 500))
+    _, head = decode_all(publish_frames(Address("", "q"), shape, 0, 4096, turn=4))
+    assert isinstance(head, header.ContentHeader)
+    properties = head.properties
+    assert (properties.delivery_mode, properties.priority, properties.expiration) == (2, 1, "40")
+
+
 @pytest.mark.parametrize("size", [0, 100, 1_000_000])
 def test_a_full_block_is_at_least_one_message_and_never_much_above_its_size(size: int) -> None:
     blocks = PublishBlocks([Address("", "q")], MessageShape(size=size), 131_072)

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from harebell.perf.errors import OptionError
-from harebell.perf.options import Options, ack_text, parse_ack, parse_queue_arg
+from harebell.perf.options import Options, ack_text, parse_ack, parse_queue_arg, parse_range
 
 
 def test_the_defaults_are_sound_and_last_ten_seconds() -> None:
@@ -41,6 +41,12 @@ def test_the_defaults_are_sound_and_last_ten_seconds() -> None:
         (Options(ordered=True, size=15), "--ordered"),
         (Options(in_flight=-1), "--in-flight"),
         (Options(in_flight=1, consumers=0), "--in-flight"),
+        (Options(priority=(0, 256)), "--priority"),
+        (Options(priority=(2, 1)), "--priority"),
+        (Options(expiration=(0, 1 << 32)), "--expiration"),
+        (Options(priority=(0, 1), ordered=True), "--ordered"),
+        (Options(dead_letters="lost"), "--dead-letters"),
+        (Options(dead_letters="dropped", consumers=0), "--dead-letters"),
         (Options(exchange_type="x-other"), "--type"),
         (Options(exchange="", exchange_type="direct"), "--type"),
         (Options(queue="q" * 241), "--queue"),
@@ -101,6 +107,17 @@ def test_queue_arguments_take_the_type_they_look_like(text: str, expected: tuple
 def test_queue_arguments_without_key_or_value_are_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--queue-args"):
         parse_queue_arg(text)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("5", (5, 5)), ("0-10", (0, 10)), ("10-9", (10, 9))])
+def test_a_range_is_one_number_or_two(text: str, expected: tuple[int, int]) -> None:
+    assert parse_range("--priority", text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "-", "-1", "1-", "1-2-3", "x", "²", "9" * 30])
+def test_what_is_no_range_is_refused_by_the_name_of_the_option(text: str) -> None:
+    with pytest.raises(OptionError, match="--priority"):
+        parse_range("--priority", text)
 
 
 def test_bodies_are_stamped_when_there_is_room_and_latency_is_wanted() -> None:

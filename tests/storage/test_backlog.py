@@ -159,7 +159,7 @@ class BacklogMachine(RuleBasedStateMachine):
             for segment, share in page.claims:
                 claimed[segment] = claimed.get(segment, 0) + share
         assert claimed == claims
-        assert sum(page.octets for page in pages) == sum(held.octets for held in self.model.values())
+        assert sum(page.bodies for page in pages) == sum(held.octets for held in self.model.values())
 
 
 TestBacklog = BacklogMachine.TestCase

@@ -24,7 +24,7 @@ class DelayedJournal(Journal):
         self.records: list[Record] = []
         self.forgotten: list[tuple[int, int]] = []
         self._open: list[object] | None = None
-        self.in_transaction = False
+        self._depth = 0
 
     @property
     def written(self) -> int:
@@ -86,12 +86,12 @@ class DelayedJournal(Journal):
 
     def begin_transaction(self) -> None:
         """Append the start of a transaction."""
-        assert not self.in_transaction, "a transaction inside another"
-        self.in_transaction = True
-        self._append("begin")
+        self._depth += 1
+        if self._depth == 1:
+            self._append("begin")
 
     def end_transaction(self) -> i64:
         """Append the end of a transaction."""
-        assert self.in_transaction, "the end of a transaction that was not begun"
-        self.in_transaction = False
-        return self._append("end")
+        assert self._depth > 0, "the end of a transaction that was not begun"
+        self._depth -= 1
+        return self._append("end") if self._depth == 0 else len(self.records)

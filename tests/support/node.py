@@ -120,8 +120,18 @@ class Node:
     def advance(self, milliseconds: int) -> None:
         """Let time pass, as the server's tick does."""
         self.clock.now += milliseconds
+        self.clock.wall += milliseconds
         self.broker.expire_queues()
-        self.turn()
+        self.expire()
+
+    def expire(self) -> None:
+        """Let queues look at their deadlines, as the server's timer does."""
+        for _ in range(10_000):
+            self.turn()
+            if self.broker.expiry.next > self.clock.wall:
+                return
+            self.broker.expiry.run()
+        raise AssertionError("there is always something that expires")
 
     def sync(self, lsn: int | None = None) -> None:
         """Make the journal durable up to an lsn, or altogether, as when the disk has caught up."""

@@ -47,6 +47,7 @@ class ShelfPager(Pager):
             struct.pack(f">{len(positions)}q", *locations),
             struct.pack(f">{len(positions)}i", *(returns for _, _, returns in entries)),
             sum(int(message.size()) for _, message, _ in entries),
+            sum(len(message.body) for _, message, _ in entries),
             [(3, 10 * len(entries))],
             [],
         )

@@ -234,8 +234,11 @@ class Channel:
             entry.queue.settle(entry)
             self.return_credit(entry)
 
-    def nack(self, tag: i64, multiple: bool, requeue: bool) -> None:
+    def nack(self, tag: i64, multiple: bool, requeue: bool, failed: bool) -> None:
         """Take ``basic.nack`` or ``basic.reject``.
+
+        Args:
+            failed: True for ``basic.reject``: how often a message failed may decide what becomes of it.
 
         Raises:
             BrokerError: PRECONDITION_FAILED for a tag that awaits no answer.
@@ -247,13 +250,13 @@ class Channel:
             else:
                 self.transaction.rejects.extend(entries)
             return
-        self.put_back(entries, requeue)
+        self.put_back(entries, requeue, failed)
 
-    def put_back(self, entries: list[Unacked], requeue: bool) -> None:
-        """Return deliveries to their queues, or discard them."""
+    def put_back(self, entries: list[Unacked], requeue: bool, failed: bool) -> None:
+        """Return deliveries to their queues, or discard them (see ``Queue.requeue``)."""
         for entry in entries:
             if requeue:
-                entry.queue.requeue(entry)
+                entry.queue.requeue(entry, failed)
             else:
                 entry.queue.reject(entry)
             self.return_credit(entry)

@@ -95,7 +95,7 @@ def release_channel(connection: Connection, channel: Channel) -> None:
     if channel.transaction is not None:
         held = sorted(held + channel.transaction.answered(), key=tag_of)
         channel.transaction = None
-    channel.put_back(held, True)
+    channel.put_back(held, True, True)
     connection.awaiting.channels.pop(channel, None)
 
 

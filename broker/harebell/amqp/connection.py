@@ -133,6 +133,7 @@ class Connection(SessionHandle):
         self.journal: Journal = broker.journal
         self.clock: Clock = broker.clock
         self.max_message_size: i64 = broker.limits.max_message_size
+        self.continues_death_history: bool = broker.limits.continue_death_history
         self.max_transaction_size: i64 = broker.limits.max_transaction_size
         self.id: i64 = broker.sessions.next_id()
         self.phase: i64 = AWAIT_HEADER
@@ -301,10 +302,10 @@ class Connection(SessionHandle):
                 elif method == BASIC_ACK and length == 13:
                     channel.ack(read_i64_be(data, start + 4), data[start + 12] & 1 == 1)
                 elif method == BASIC_REJECT and length == 13:
-                    channel.nack(read_i64_be(data, start + 4), False, data[start + 12] & 1 == 1)
+                    channel.nack(read_i64_be(data, start + 4), False, data[start + 12] & 1 == 1, True)
                 elif method == BASIC_NACK and length == 13:
                     bits: i64 = data[start + 12]
-                    channel.nack(read_i64_be(data, start + 4), bits & 1 == 1, bits & 2 == 2)
+                    channel.nack(read_i64_be(data, start + 4), bits & 1 == 1, bits & 2 == 2, False)
                 else:
                     self.cold.method(self, number, method, data[start:end])
                     if self.out.pending() > REPLIES_AHEAD:

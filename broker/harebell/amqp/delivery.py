@@ -20,8 +20,9 @@ from harebell.amqp.outbox import LARGE_BODY, Outbox
 from harebell.content.message import Message
 from harebell.content.table import Table
 from harebell.engine.consumers import Consumer, Unacked
+from harebell.engine.dead_letter import with_delivery_count
 from harebell.engine.queues.queue import Queue
-from harebell.paging import FLAGGED
+from harebell.paging import FLAGGED, RETURN
 
 if TYPE_CHECKING:
     from harebell.amqp.channel import Channel
@@ -82,11 +83,13 @@ class ChannelConsumer(Consumer):
         w.write(address)
         w.append(FRAME_END)
         body = message.body
+        header = message.header
+        if returns >= RETURN and self.queue.counts_returns:
+            header = with_delivery_count(header, returns // RETURN)
         size = len(body)
         if size > out.body_max or size >= LARGE_BODY:
-            out.content(wire, message.header, body)
+            out.content(wire, header, body)
         else:
-            header = message.header
             w.append(2)
             write_i16_be(w, wire)
             write_i32_be(w, i32(len(header)))
@@ -121,7 +124,10 @@ def write_get_ok(out: Outbox, wire: i16, entry: Unacked, remaining: i64) -> None
     w.write(message.address)
     write_i32_be(w, i32(remaining))
     out.method(wire, w.getvalue())
-    out.content(wire, message.header, message.body)
+    header = message.header
+    if entry.queue.counts_returns:
+        header = with_delivery_count(header, entry.returns // RETURN)
+    out.content(wire, header, message.body)
     out.written()
 
 

@@ -22,6 +22,7 @@ from harebell.content.properties import (
     with_reply_to,
     without_headers,
 )
+from harebell.engine.dead_letter import has_history, without_history
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.queues.queue import Queue
 from harebell.engine.routing import Route, any_durable, enqueue
@@ -74,6 +75,8 @@ def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes
     keys = [route.routing_key]
     if properties.headers_start >= 0:
         header = _sender_selected(properties, header, keys)
+        if not channel.connection.continues_death_history and has_history(properties.raw_headers()):
+            header = without_history(header)
     if route.dynamic or len(keys) > 1:
         vhost = channel.connection.vhost
         user = channel.connection.user
@@ -81,6 +84,9 @@ def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes
         queues, remembering = vhost.route_content(user, route, properties, keys)
     if properties.user_id_at >= 0:
         _check_user_id(channel, properties)
+    if properties.expiration_at >= 0:
+        for queue in queues:
+            queue.expect_deadlines()
     message = Message(route.address, header, body, mode == 2)
     message.arrived = channel.clock.wall
     for exchange in remembering:

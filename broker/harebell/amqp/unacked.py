@@ -11,16 +11,27 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from harebell.engine.consumers import Unacked
+from harebell.engine.consumers import Consumer, Unacked, acknowledgement_timeout
+from harebell.engine.queues.queue import Queue
 
 COMPACT_FROM: Final = 256
 """Settled entries tolerated before the window is swept."""
 
+LOOK_AT_MOST: Final = 10_000
+"""Deliveries looked at in one go for one that is over its timeout."""
+
 
 class UnackedWindow:
-    """The unacknowledged deliveries of one channel."""
+    """The unacknowledged deliveries of one channel.
+
+    Attributes:
+        shortest: the shortest acknowledgement timeout, in milliseconds, any of them may have but for the
+            node's; 0 if there is none.
+    """
 
     def __init__(self) -> None:
+        self.shortest: i64 = 0
+        self._looked_at: i64 = 0
         self._entries: list[Unacked] = []
         self._head: i64 = 0
         self._settled: i64 = 0
@@ -37,6 +48,59 @@ class UnackedWindow:
         if self._head < len(self._entries):
             return self._entries[self._head]
         return None
+
+    def expect(self, queue: Queue, consumer: Consumer | None) -> None:
+        """Note that deliveries of a queue, to a consumer or a get, may have a timeout of their own."""
+        timeout: i64 = acknowledgement_timeout(queue, consumer, 0)
+        if timeout > 0 and (self.shortest == 0 or timeout < self.shortest):
+            self.shortest = timeout
+
+    def overdue(self, now: i64, usual: i64) -> Unacked | None:
+        """Give a delivery that is unanswered for longer than it may be.
+
+        A window whose oldest delivery is younger than every timeout costs nothing more; of others at most
+        ``LOOK_AT_MOST`` deliveries are looked at, the next time those after them.
+
+        Args:
+            now: clock milliseconds.
+            usual: the node's timeout in milliseconds; 0 is none.
+        """
+        entries = self._entries
+        size: i64 = len(entries)
+        shortest: i64 = self.shortest
+        if shortest == 0 or (usual != 0 and usual < shortest):
+            shortest = usual
+        if shortest == 0 or self._head >= size:
+            return None
+        index: i64 = self._after(self._looked_at)
+        stop: i64 = min(size, index + LOOK_AT_MOST)
+        while index < stop:
+            entry = entries[index]
+            age: i64 = now - entry.delivered_at
+            if age <= shortest:
+                break
+            if not entry.settled:
+                timeout: i64 = acknowledgement_timeout(entry.queue, entry.consumer, usual)
+                if timeout > 0 and age > timeout:
+                    return entry
+            self._looked_at = entry.tag
+            index += 1
+        if index < stop or stop == size:
+            self._looked_at = 0
+        return None
+
+    def _after(self, tag: i64) -> i64:
+        """Give the index of the first delivery with a higher tag."""
+        entries = self._entries
+        low: i64 = self._head
+        high: i64 = len(entries)
+        while low < high:
+            middle: i64 = (low + high) // 2
+            if entries[middle].tag <= tag:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def take(self, tag: i64) -> Unacked | None:
         """Remove one delivery by its tag; None if that tag awaits no answer."""

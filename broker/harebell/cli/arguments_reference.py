@@ -18,6 +18,14 @@ ignored. A queue argument marked *compared* must be repeated with the same value
 again.
 """
 
+CONSUMERS = """\
+How long a client may hold a message unanswered: what the consumer asks for counts before what the queue's
+`x-consumer-timeout` and the policy's `consumer-timeout` come to, and that before the node's setting
+`queue.consumer_timeout`. Messages that were got follow queue and node. When the time is over the channel is
+closed with 406, and all it held returns. 0 is for ever; of a queue's argument and its policy any timeout
+counts before none.
+"""
+
 POLICIES = f"""## Policies
 
 Exactly one policy and one operator policy apply to a queue or exchange: of those whose pattern, `apply-to`
@@ -53,7 +61,7 @@ def arguments_reference() -> str:
     lines += ["", "## Consumers", "", "| argument | queue types | meaning |", "|---|---|---|"]
     for key, (known, text) in CONSUMER_ARGUMENTS.items():
         lines.append(f"| `{key}` | {', '.join(sorted(known))} | {text} |")
-    lines += ["", POLICIES, "| key | queue types | operator | meaning |", "|---|---|---|---|"]
+    lines += ["", CONSUMERS, POLICIES, "| key | queue types | operator | meaning |", "|---|---|---|---|"]
     for by in sorted(POLICY_KEYS.values(), key=lambda one: one.key):
         types = ", ".join(sorted(by.types & {*SUPPORTED_TYPES})) or "stream (not in this version)"
         lines.append(f"| `{by.key}` | {types} | {'yes' if by.operator else ''} | {by.help} |")

@@ -11,9 +11,10 @@ value.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final, NamedTuple
 
-from harebell.content.table import Table
+from harebell.content.table import Table, Timestamp
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 
 TEN_YEARS_MS: Final = 315_360_000_000
@@ -25,6 +26,7 @@ ALL_TYPES: Final = CLASSIC | QUORUM | STREAM
 
 QUEUE_TYPE: Final = "x-queue-type"
 EXPIRES: Final = "x-expires"
+MAX_PRIORITY: Final = "x-max-priority"
 DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
 DEAD_LETTER_ROUTING_KEY: Final = "x-dead-letter-routing-key"
 SINGLE_ACTIVE_CONSUMER: Final = "x-single-active-consumer"
@@ -35,43 +37,82 @@ Check = Callable[[object], str | None]
 """Gives None if the value is good, else what is wrong with it."""
 
 
+def wire_type(value: object) -> str:
+    """Give RabbitMQ's name of the field type a value came in; every integer is a ``long`` here."""
+    if isinstance(value, bool):
+        return "bool"
+    for known, name in _WIRE_TYPES:
+        if isinstance(value, known):
+            return name
+    return "void"
+
+
+_WIRE_TYPES: Final = (
+    (str, "longstr"),
+    (Timestamp, "timestamp"),
+    (int, "long"),
+    (float, "float"),
+    (bytes, "binary"),
+    (dict, "table"),
+    (list, "array"),
+    (Decimal, "decimal"),
+)
+
+
+def _of_another_type(value: object) -> str:
+    return f"{{unacceptable_type,{wire_type(value)}}}"
+
+
 def integer(low: int, high: int = 2**63 - 1) -> Check:
     """Check for a whole number within bounds, both included; a timestamp is none."""
 
     def check(value: object) -> str | None:
         if type(value) is not int:
-            return f"expected a number, got {value!r}"
-        if not low <= value <= high:
-            return f"{value} is not between {low} and {high}"
-        return None
+            return f'"expected integer, got {wire_type(value)}"'
+        if low <= value <= high:
+            return None
+        if value > high:
+            return f"{{{'max_value_exceeded' if high <= 255 else 'value_too_large'},{value}}}"
+        if value < 0:
+            return f"{{value_negative,{value}}}"
+        return f"{{value_zero,{value}}}" if value == 0 else f"{{value_too_small,{value}}}"
 
     return check
 
 
-def one_of(*allowed: str) -> Check:
-    """Check for one of a few strings."""
+def one_of(*allowed: str, wrong: str = "{invalid_value,VALUE}") -> Check:
+    """Check for one of a few strings; ``wrong`` says what another one is, with VALUE for the string."""
 
     def check(value: object) -> str | None:
-        return None if value in allowed else f"{value!r} is not one of {', '.join(allowed)}"
+        if not isinstance(value, str):
+            return _of_another_type(value)
+        return None if value in allowed else wrong.replace("VALUE", value)
 
     return check
 
 
 def text(value: object) -> str | None:
     """Check for a string."""
-    return None if isinstance(value, str) else f"expected a string, got {value!r}"
+    return None if isinstance(value, str) else _of_another_type(value)
 
 
 def short_text(value: object) -> str | None:
     """Check for a name: a string that fits a short string on the wire."""
     if not isinstance(value, str):
-        return f"expected a string, got {value!r}"
+        return _of_another_type(value)
     return None if len(value.encode("utf-8", "surrogateescape")) <= 255 else "longer than 255 bytes"
 
 
 def boolean(value: object) -> str | None:
     """Check for true or false."""
-    return None if isinstance(value, bool) else f"expected true or false, got {value!r}"
+    return None if isinstance(value, bool) else _of_another_type(value)
+
+
+def queue_version(value: object) -> str | None:
+    """Check for a version of the classic queues' storage."""
+    if type(value) is not int:
+        return f'"expected integer, got {wire_type(value)}"'
+    return None if value in (1, 2) else f"\"unsupported queue version '{value}'\""
 
 
 def age(value: object) -> str | None:
@@ -100,6 +141,13 @@ Preference = Callable[[object, object, str], bool]
 def lower(policy: object, argument: object, type_name: str) -> bool:
     """The lower number counts, whoever set it."""
     return isinstance(policy, int) and isinstance(argument, int) and policy < argument
+
+
+def lower_timeout(policy: object, argument: object, type_name: str) -> bool:
+    """The lower number counts; 0 is no timeout, and any timeout goes before none."""
+    if isinstance(policy, int) and isinstance(argument, int) and (policy == 0 or argument == 0):
+        return policy > argument
+    return lower(policy, argument, type_name)
 
 
 def lower_limit(policy: object, argument: object, type_name: str) -> bool:
@@ -167,29 +215,29 @@ class QueueArgument(NamedTuple):
 QUEUE_ARGUMENTS: Final = (
     QueueArgument("x-queue-type", ALL_TYPES, text, True, "Queue type: classic, quorum or stream.", True),
     QueueArgument("x-expires", CLASSIC_AND_QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds of disuse after which the queue is deleted.", True, option="expires", policy=ByPolicy("queue expiry", lower, True)),
-    QueueArgument("x-message-ttl", CLASSIC_AND_QUORUM, integer(0, TEN_YEARS_MS), True, "Milliseconds a message may wait in the queue.", option="message_ttl", policy=ByPolicy("message TTL", lower, True)),
-    QueueArgument("x-dead-letter-exchange", CLASSIC_AND_QUORUM, short_text, True, "Exchange that gets dead-lettered messages.", option="dead_letter_exchange", policy=ByPolicy("dead letter exchange name")),
-    QueueArgument("x-dead-letter-routing-key", CLASSIC_AND_QUORUM, short_text, True, "Routing key of dead-lettered messages; the original keys if absent.", option="dead_letter_routing_key", policy=ByPolicy("dead letter routing key")),
-    QueueArgument("x-dead-letter-strategy", QUORUM, one_of("at-most-once", "at-least-once"), True, "Guarantee of dead-lettering.", option="dead_letter_strategy", policy=ByPolicy("dead letter strategy")),
-    QueueArgument("x-max-length", CLASSIC_AND_QUORUM, integer(0), True, "Ready messages the queue may hold.", option="max_length", policy=ByPolicy("maximum length", lower, True)),
-    QueueArgument("x-max-length-bytes", ALL_TYPES, integer(0), True, "Bytes of ready messages the queue may hold.", option="max_length_bytes", policy=ByPolicy("maximum length in bytes", lower, True)),
-    QueueArgument("x-overflow", CLASSIC_AND_QUORUM, one_of("drop-head", "reject-publish", "reject-publish-dlx"), True, "What happens when a length limit is hit.", option="overflow", policy=ByPolicy("overflow value", policy_first_in_quorum, True)),
-    QueueArgument("x-max-priority", CLASSIC, integer(0, 255), True, "Highest message priority the queue tells apart.", option="max_priority"),
+    QueueArgument("x-message-ttl", CLASSIC_AND_QUORUM, integer(0, TEN_YEARS_MS), True, "Milliseconds a message may wait in the queue.", True, option="message_ttl", policy=ByPolicy("message TTL", lower, True)),
+    QueueArgument("x-dead-letter-exchange", CLASSIC_AND_QUORUM, short_text, True, "Exchange that gets dead-lettered messages.", True, option="dead_letter_exchange", policy=ByPolicy("dead letter exchange name")),
+    QueueArgument("x-dead-letter-routing-key", CLASSIC_AND_QUORUM, short_text, True, "Routing key of dead-lettered messages; the original keys if absent.", True, option="dead_letter_routing_key", policy=ByPolicy("dead letter routing key")),
+    QueueArgument("x-dead-letter-strategy", QUORUM, one_of("at-most-once", "at-least-once", wrong="invalid_dlx_strategy"), True, "Guarantee of dead-lettering; each move is one step of the journal, so either way at least once.", True, option="dead_letter_strategy", policy=ByPolicy("dead letter strategy")),
+    QueueArgument("x-max-length", CLASSIC_AND_QUORUM, integer(0), True, "Ready messages the queue may hold.", True, option="max_length", policy=ByPolicy("maximum length", lower, True)),
+    QueueArgument("x-max-length-bytes", ALL_TYPES, integer(0), True, "Bytes of ready messages the queue may hold.", True, option="max_length_bytes", policy=ByPolicy("maximum length in bytes", lower, True)),
+    QueueArgument("x-overflow", CLASSIC_AND_QUORUM, one_of("drop-head", "reject-publish", "reject-publish-dlx", wrong="invalid_overflow"), True, "What happens when a length limit is hit; a quorum queue takes `reject-publish-dlx` as `drop-head`.", True, option="overflow", policy=ByPolicy("overflow value", policy_first_in_quorum, True)),
+    QueueArgument("x-max-priority", CLASSIC, integer(0, 255), True, "Highest message priority the queue tells apart.", True, option="max_priority"),
     QueueArgument("x-single-active-consumer", CLASSIC_AND_QUORUM, boolean, True, "Serve one consumer at a time.", True, option="single_active_consumer"),
-    QueueArgument("x-delivery-limit", QUORUM, integer(-1), True, "Deliveries after which a message is dead-lettered; -1 is unlimited.", option="delivery_limit", policy=ByPolicy("delivery limit", lower_limit, True)),
-    QueueArgument("x-queue-mode", ALL_TYPES, one_of("default", "lazy"), False, "Accepted for older clients; without effect.", policy=ByPolicy("queue-mode value", types=CLASSIC)),
-    QueueArgument("x-queue-version", CLASSIC, integer(1, 2), False, "Accepted for older clients; without effect.", policy=ByPolicy("queue-version value", types=ALL_TYPES)),
-    QueueArgument("x-queue-leader-locator", ALL_TYPES, one_of("client-local", "balanced"), False, "Where a replicated queue's leader starts; without effect on one node.", policy=ByPolicy("queue leader locator value", types=QUORUM | STREAM, check=one_of("client-local", "balanced", "random", "least-leaders"))),
+    QueueArgument("x-delivery-limit", QUORUM, integer(-1), True, "Returns a message survives, default 20; one more dead-letters it. -1 is unlimited.", True, option="delivery_limit", policy=ByPolicy("delivery limit", lower_limit, True)),
+    QueueArgument("x-queue-mode", ALL_TYPES, one_of("default", "lazy", wrong="\"unsupported queue mode 'VALUE'\""), False, "Accepted for older clients; without effect.", policy=ByPolicy("queue-mode value", types=CLASSIC)),
+    QueueArgument("x-queue-version", CLASSIC, queue_version, False, "Accepted for older clients; without effect.", policy=ByPolicy("queue-version value", types=ALL_TYPES)),
+    QueueArgument("x-queue-leader-locator", ALL_TYPES, one_of("client-local", "balanced", "random", "least-leaders", wrong="invalid_queue_locator_arg"), False, "Where a replicated queue's leader starts; without effect on one node.", policy=ByPolicy("queue leader locator value", types=QUORUM | STREAM)),
     QueueArgument("x-queue-master-locator", CLASSIC, text, False, "Older name of the leader locator; without effect.", policy=ByPolicy("queue master locator")),
     QueueArgument("x-max-in-memory-length", QUORUM, integer(0), False, "Accepted for older clients; without effect.", policy=ByPolicy("maximum memory in bytes", lower, True, types=CLASSIC_AND_QUORUM)),
     QueueArgument("x-max-in-memory-bytes", QUORUM, integer(0), False, "Accepted for older clients; without effect.", policy=ByPolicy("maximum memory in bytes", lower, True, types=CLASSIC_AND_QUORUM)),
     QueueArgument("x-quorum-initial-group-size", QUORUM, integer(1), False, "Replicas to start with; one node holds one copy."),
     QueueArgument("x-quorum-target-group-size", QUORUM, integer(1), False, "Replicas to aim for; one node holds one copy.", policy=ByPolicy("target group size", lower, True, key="target-group-size", check=integer(0))),
-    QueueArgument("x-consumer-timeout", CLASSIC_AND_QUORUM, integer(0, TEN_YEARS_MS), True, "Milliseconds a consumer may hold a message unanswered.", option="consumer_timeout", policy=ByPolicy("consumer timeout", lower)),
+    QueueArgument("x-consumer-timeout", CLASSIC_AND_QUORUM, integer(0, TEN_YEARS_MS), True, "Milliseconds a client may hold a message unanswered before its channel is closed; 0 is for ever.", True, option="consumer_timeout", policy=ByPolicy("consumer timeout", lower_timeout)),
     QueueArgument("x-consumer-disconnected-timeout", QUORUM, integer(0, TEN_YEARS_MS), False, "Accepted for newer clients; a lost consumer is known at once on one node.", policy=ByPolicy("consumer disconnected timeout", lower)),
-    QueueArgument("x-delayed-retry-type", QUORUM, one_of("disabled", "all", "failed", "returned"), True, "Which returned messages wait before they are delivered again.", option="delayed_retry_type", policy=ByPolicy("delayed retry type")),
-    QueueArgument("x-delayed-retry-min", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds the first retry waits.", option="delayed_retry_min", policy=ByPolicy("delayed retry minimum", lower)),
-    QueueArgument("x-delayed-retry-max", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds a retry waits at most.", option="delayed_retry_max", policy=ByPolicy("delayed retry maximum", lower)),
+    QueueArgument("x-delayed-retry-type", QUORUM, one_of("disabled", "all", "failed", "returned"), True, "Which returned messages wait before they are delivered again.", True, option="delayed_retry_type", policy=ByPolicy("delayed retry type")),
+    QueueArgument("x-delayed-retry-min", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds the first retry waits.", True, option="delayed_retry_min", policy=ByPolicy("delayed retry minimum", lower)),
+    QueueArgument("x-delayed-retry-max", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds a retry waits at most.", True, option="delayed_retry_max", policy=ByPolicy("delayed retry maximum", lower)),
     QueueArgument("x-member-placement-tag", QUORUM, text, False, "Where replicas go; one node holds one copy."),
     QueueArgument("x-max-age", STREAM, age, True, "How long a stream keeps its messages.", policy=ByPolicy("max age")),
     QueueArgument("x-stream-max-segment-size-bytes", STREAM, integer(1), True, "Size of a stream's segment files.", policy=ByPolicy("segment size", lower, check=integer(0))),
@@ -199,9 +247,15 @@ QUEUE_ARGUMENTS: Final = (
 
 QUEUE_ROWS: Final = {row.key: row for row in QUEUE_ARGUMENTS}
 
+CONSUMER_PRIORITY: Final = "x-priority"
+CONSUMER_TIMEOUT: Final = "x-consumer-timeout"
+
 CONSUMER_ARGUMENTS: Final = {
     "x-priority": (CLASSIC_AND_QUORUM, "Higher is served first; any whole number, default 0."),
-    "x-consumer-timeout": (QUORUM, "Milliseconds this consumer may hold a message unanswered."),
+    "x-consumer-timeout": (
+        CLASSIC_AND_QUORUM,
+        "Milliseconds this consumer may hold a message unanswered; 0 is for ever.",
+    ),
     "x-cancel-on-ha-failover": (ALL_TYPES, "Accepted for older clients; without effect."),
     "x-stream-offset": (STREAM, "Where a stream's consumer starts."),
     "x-stream-filter": (STREAM, "Filter values a stream's consumer wants."),
@@ -290,58 +344,60 @@ POLICY_KEYS: Final = _policy_keys()
 SUPPORTED_TYPES: Final = ("classic", "quorum")
 
 
-def queue_type(arguments: Table, default: str, name: str) -> str:
+def queue_type(arguments: Table, default: str, name: str, vhost: str) -> str:
     """Give the queue type a declaration asks for.
 
     Raises:
         BrokerError: PRECONDITION_FAILED for a type this node does not offer.
     """
-    asked = arguments.get("x-queue-type", default)
+    asked = arguments.get(QUEUE_TYPE, default)
+    if not isinstance(asked, str):
+        raise _bad(QUEUE_TYPE, name, vhost, ": " + _of_another_type(asked))
     if asked not in SUPPORTED_TYPES:
-        raise BrokerError(
-            PRECONDITION_FAILED,
-            f"invalid arg 'x-queue-type' for queue '{name}': {asked!r} is not one of "
-            f"{', '.join(SUPPORTED_TYPES)}",
-        )
-    return str(asked)
+        raise _bad(QUEUE_TYPE, name, vhost, f": \"unsupported queue type '{asked}'\"")
+    return asked
+
+
+def _bad(key: str, name: str, vhost: str, problem: str) -> BrokerError:
+    return BrokerError(
+        PRECONDITION_FAILED, f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}'{problem}"
+    )
+
+
+def _unknown_to(type_name: str) -> str:
+    """Say that queues of a type do not have an argument, by the name RabbitMQ gives the type."""
+    return f" of queue type rabbit_{type_name}_queue"
 
 
 def check_queue_arguments(arguments: Table, type_name: str, name: str, vhost: str) -> None:
     """Check the arguments of a declaration that this queue type knows; unknown ones are kept and ignored.
 
     Raises:
-        BrokerError: PRECONDITION_FAILED with the argument and what is wrong with it.
+        BrokerError: PRECONDITION_FAILED with the argument and what is wrong with it, as RabbitMQ says it.
     """
     for key, value in arguments.items():
         row = QUEUE_ROWS.get(key)
         if row is None:
             continue
         if type_name not in row.types:
-            problem: str | None = f"not supported by {type_name} queues"
-        else:
-            problem = row.check(value)
-        if problem is not None:
+            raise _bad(key, name, vhost, _unknown_to(type_name))
+        problem = row.check(value)
+        if problem is None:
+            continue
+        if key == DEAD_LETTER_EXCHANGE and not isinstance(value, str):
             raise BrokerError(
-                PRECONDITION_FAILED, f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}': {problem}"
+                PRECONDITION_FAILED,
+                f"invalid type '{wire_type(value)}' for arg '{key}' in queue '{name}' in vhost '{vhost}'",
             )
-    if "x-dead-letter-routing-key" in arguments and "x-dead-letter-exchange" not in arguments:
-        raise BrokerError(
-            PRECONDITION_FAILED,
-            f"invalid arg 'x-dead-letter-routing-key' for queue '{name}' in vhost '{vhost}': "
-            "routing_key_but_no_dlx_defined",
-        )
-    if type_name == "quorum" and arguments.get("x-overflow") == "reject-publish-dlx":
-        raise BrokerError(
-            PRECONDITION_FAILED,
-            f"invalid arg 'x-overflow' for queue '{name}' in vhost '{vhost}': "
-            "reject-publish-dlx is not supported by quorum queues",
-        )
+        raise _bad(key, name, vhost, ": " + problem)
+    if DEAD_LETTER_ROUTING_KEY in arguments and DEAD_LETTER_EXCHANGE not in arguments:
+        raise _bad(DEAD_LETTER_ROUTING_KEY, name, vhost, ": routing_key_but_no_dlx_defined")
 
 
 def different_argument(current: Table, asked: Table, type_name: str) -> tuple[str, object, object] | None:
     """Give the first compared argument in which a redeclaration differs: key, asked and current value."""
     for row in QUEUE_ARGUMENTS:
-        if not row.compared or type_name not in row.types or row.key == "x-queue-type":
+        if not row.compared or type_name not in row.types or row.key == QUEUE_TYPE:
             continue
         ours, theirs = current.get(row.key), asked.get(row.key)
         if ours != theirs or isinstance(ours, bool) != isinstance(theirs, bool):
@@ -349,43 +405,53 @@ def different_argument(current: Table, asked: Table, type_name: str) -> tuple[st
     return None
 
 
-def consumer_priority(arguments: Table, type_name: str) -> int:
+def check_consumer_arguments(arguments: Table, type_name: str, name: str, vhost: str) -> int:
     """Check a consumer's arguments and give its priority.
 
+    Args:
+        type_name, name, vhost: of the queue.
+
     Raises:
-        BrokerError: PRECONDITION_FAILED for an argument of another queue type or a priority that is
-            not a whole number.
+        BrokerError: PRECONDITION_FAILED for an argument of another queue type, or a priority or a timeout
+            that is not a whole number.
     """
     for key in arguments:
         row = CONSUMER_ARGUMENTS.get(key)
         if row is not None and type_name not in row[0]:
-            raise BrokerError(PRECONDITION_FAILED, f"invalid arg '{key}' for consumer of a {type_name} queue")
-    priority = arguments.get("x-priority", 0)
+            raise _bad(key, name, vhost, _unknown_to(type_name))
+    if CONSUMER_TIMEOUT in arguments:
+        problem = QUEUE_ROWS[CONSUMER_TIMEOUT].check(arguments[CONSUMER_TIMEOUT])
+        if problem is not None:
+            raise _bad(CONSUMER_TIMEOUT, name, vhost, ": " + problem)
+    priority = arguments.get(CONSUMER_PRIORITY, 0)
     if type(priority) is not int:
-        raise BrokerError(
-            PRECONDITION_FAILED, f"invalid arg 'x-priority' for consumer: expected a number, got {priority!r}"
-        )
+        raise _bad(CONSUMER_PRIORITY, name, vhost, f': "expected integer, got {wire_type(priority)}"')
     return priority
 
 
 def inequivalent(
     what: str, kind: str, name: str, vhost: str, received: object, current: object
 ) -> BrokerError:
-    """Build the 406 of a redeclaration that does not match, in RabbitMQ's words (people grep them)."""
+    """Build the 406 of a redeclaration that does not match, in RabbitMQ's words (people grep them).
+
+    None stands for an argument that is missing; the other value is then told with its type.
+    """
+    if received is None:
+        words = f"received none but current is {_with_type(current)}"
+    elif current is None:
+        words = f"received {_with_type(received)} but current is none"
+    else:
+        words = f"received '{_shown(received)}' but current is '{_shown(current)}'"
     return BrokerError(
-        PRECONDITION_FAILED,
-        f"inequivalent arg '{what}' for {kind} '{name}' in vhost '{vhost}': "
-        f"received {_shown(received)} but current is {_shown(current)}",
+        PRECONDITION_FAILED, f"inequivalent arg '{what}' for {kind} '{name}' in vhost '{vhost}': {words}"
     )
 
 
+def _with_type(value: object) -> str:
+    return f"the value '{_shown(value)}' of type '{wire_type(value)}'"
+
+
 def _shown(value: object) -> str:
-    if value is None:
-        return "none"
     if isinstance(value, bool):
-        return "'true'" if value else "'false'"
-    if isinstance(value, int):
-        return f"the value '{value}' of type 'long'"
-    if isinstance(value, str):
-        return f"'{value}'"
-    return repr(value)
+        return "true" if value else "false"
+    return value if isinstance(value, str) else repr(value)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol
 
 from harebell.content.message import OVERHEAD
 from harebell.content.table import Table
@@ -18,6 +18,7 @@ from harebell.engine.commands import (
     encode,
 )
 from harebell.engine.dispatch import Dispatcher
+from harebell.engine.expiry import Expiry
 from harebell.engine.metadata import apply, delete_queue
 from harebell.engine.queues.queue import Queue
 from harebell.engine.sessions import Sessions
@@ -32,6 +33,21 @@ Pair = tuple[int, int]
 """A queue id and a position."""
 
 
+class Recovery(Protocol):
+    """What recovery found, as the engine sees it."""
+
+    def deadlines(self, queue_id: int, limited: bool, ordered: bool) -> Iterable[tuple[int, int, int]]:
+        """Give position, arrival and expiration (-1: none) of messages whose deadline is to be noted.
+
+        Args:
+            limited: True if messages without an expiration have a deadline, too.
+            ordered: True if of neighbours without an expiration only the last matters.
+        """
+
+    def pages(self, queue_id: int, highest: int, absent: int) -> dict[int, list[Page]]:
+        """Give the messages of a queue by priority."""
+
+
 class Limits:
     """Bounds and defaults of the engine, all from settings.
 
@@ -42,6 +58,7 @@ class Limits:
         max_exchanges: exchanges in one virtual host; 0 is unlimited.
         consumer_timeout: milliseconds a delivery may stay unanswered; 0 is for ever.
         default_queue_type: type of a queue declared without ``x-queue-type``.
+        continue_death_history: whether dead-lettering continues an ``x-death`` that a client published.
     """
 
     def __init__(
@@ -52,6 +69,7 @@ class Limits:
         max_exchanges: int = 0,
         consumer_timeout: int = 1_800_000,
         default_queue_type: str = "classic",
+        continue_death_history: bool = True,
     ) -> None:
         self.max_message_size = max_message_size
         self.max_transaction_size = max_transaction_size
@@ -59,6 +77,7 @@ class Limits:
         self.max_exchanges = max_exchanges
         self.consumer_timeout = consumer_timeout
         self.default_queue_type = default_queue_type
+        self.continue_death_history = continue_death_history
 
 
 class Broker:
@@ -66,6 +85,7 @@ class Broker:
 
     Attributes:
         policies_changed: True while queues and exchanges have yet to follow a change of policies.
+        own_timeouts: True once a queue or a consumer had an acknowledgement timeout of its own.
 
     Args:
         access: who may do what.
@@ -94,11 +114,13 @@ class Broker:
         self.server_properties = server_properties
         self.clock = clock or Clock()
         self.dispatcher = Dispatcher(pager)
+        self.expiry = Expiry(self.clock)
         self.alarms = Alarms()
         self.sessions = Sessions()
         self.vhosts: dict[str, Vhost] = {}
         self.not_replayed: list[str] = []
         self.policies_changed = False
+        self.own_timeouts = False
         self._last_queue_id = 0
         apply(self, CreateVhost(DEFAULT_VHOST))
 
@@ -167,11 +189,11 @@ class Broker:
             if vhost is not None:
                 vhost.replaying = False
 
-    def restore(self, queues: dict[int, list[Page]], highest: dict[int, int]) -> int:
+    def restore(self, store: Recovery, highest: dict[int, int]) -> int:
         """Give recovered messages to their queues; those of deleted queues are dropped.
 
         Args:
-            queues: by queue id, the messages that are alive.
+            store: knows what is alive.
             highest: the highest position each queue ever gave.
 
         Returns:
@@ -181,7 +203,11 @@ class Broker:
         self._last_queue_id = max(self._last_queue_id, *highest, 0)
         count = 0
         for queue in self.queues():
-            queue.restore(queues.get(queue.id, []), highest.get(queue.id, 0) + 1)
+            limited = bool(queue.options.message_ttl >= 0)
+            for at, arrived, expiration in store.deadlines(int(queue.id), limited, queue.ordered):
+                queue.restore_deadline(arrived, expiration, at)
+            levels = store.pages(int(queue.id), int(queue.highest_level), int(queue.absent_level))
+            queue.restore(levels, highest.get(queue.id, 0) + 1)
             count += int(queue.ready_count())
         return count
 

@@ -42,6 +42,7 @@ from harebell.content.properties import (
     with_header,
     with_property,
     without_expiration,
+    without_headers,
 )
 from harebell.content.table import find_entry, set_entry, value_end
 from harebell.errors import MalformedContent
@@ -195,6 +196,16 @@ def with_delivery_count(header: bytes, count: i64) -> bytes:
         return with_header(header, _DELIVERY_COUNT, b"l" + _int64(count))
     except MalformedContent:
         return header
+
+
+def has_history(table: bytes) -> bool:
+    """Tell whether a header table may have an ``x-death`` in it."""
+    return _DEATH in table
+
+
+def without_history(header: bytes) -> bytes:
+    """Take ``x-death`` out of a content header, so that counting starts anew (RabbitMQ 4)."""
+    return without_headers(header, [_DEATH])
 
 
 class _Found:

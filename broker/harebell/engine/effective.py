@@ -129,7 +129,7 @@ def effective_options(
         if _KEYS[row] in values:
             setattr(options, row.option, values[_KEYS[row]])
     if type_name == "quorum" and options.overflow == REJECT_PUBLISH_DLX:
-        # Arguments cannot ask for it; a policy can, and RabbitMQ then goes by the default.
+        # Quorum queues take it and go by the default (observed on RabbitMQ).
         options.overflow = DROP_HEAD
     return options
 

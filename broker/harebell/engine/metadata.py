@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harebell.content.message import Message
-from harebell.engine.arguments import SINGLE_ACTIVE_CONSUMER
+from harebell.engine.arguments import MAX_PRIORITY, SINGLE_ACTIVE_CONSUMER
 from harebell.engine.commands import (
     Bind,
     ClearPolicy,
@@ -24,6 +24,7 @@ from harebell.engine.commands import (
     SetVhostLimits,
     Unbind,
 )
+from harebell.engine.dead_lettering import DeadLettering
 from harebell.engine.destination import Destination
 from harebell.engine.exchanges.exchange import Binding, Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
@@ -109,6 +110,9 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
         if existing.id == command.queue_id:
             return
         delete_queue(vhost, existing)
+    max_priority = command.arguments.get(MAX_PRIORITY)
+    if vhost.dead_letters is None:
+        vhost.dead_letters = DeadLettering(vhost, broker.journal, broker.clock)
     queue = ClassicQueue(
         command.queue_id,
         command.name,
@@ -120,6 +124,9 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
         broker.dispatcher,
         broker.journal,
         broker.clock,
+        vhost.dead_letters,
+        broker.expiry,
+        max_priority if isinstance(max_priority, int) else -1,
         command.arguments.get(SINGLE_ACTIVE_CONSUMER) is True,
     )
     refresh_queue(broker, vhost, queue)
@@ -171,6 +178,8 @@ def bind(broker: Broker, vhost: Vhost, command: Bind) -> None:
         for old in source.history():
             # A message of its own: the journal keeps track of where each one lies.
             message = Message(old.address, old.header, old.body, old.persistent)
+            message.arrived = broker.clock.wall
+            destination.expect_deadlines()
             enqueue(message, [destination], destination.durable, broker.journal)
 
 

@@ -33,6 +33,8 @@ def refresh_queue(broker: Broker, vhost: Vhost, queue: Queue) -> None:
     queue.operator_policy = None if operator is None else operator.name
     if not same_options(queue.options, options):
         queue.apply_options(options)
+        if options.consumer_timeout >= 0:
+            broker.own_timeouts = True
     expires = max(int(options.expires), 0)
     if expires != queue.expires:
         queue.expires = expires

@@ -135,14 +135,52 @@ def enqueue(message: Message, queues: list[Queue], durable: bool, journal: Journ
     Raises nothing; a queue that refuses makes the result negative: the publisher gets a nack.
     """
     lsn: i64 = 0
+    plain: bool = True
+    for queue in queues:
+        if not queue.plain:
+            plain = False
+            if queue.refuses(message):
+                return _enqueue_where_taken(message, queues, journal)
     if durable and message.persistent:
         journal.begin_message(message)
         for queue in queues:
             if queue.durable:
                 journal.enqueue(queue.id, queue.next_position)
         lsn = journal.end_message()
-    refused = False
+    if plain or len(queues) == 1:
+        for queue in queues:
+            queue.take_in(message)
+    else:
+        _take_in_several(message, queues)
+    return lsn
+
+
+def _take_in_several(message: Message, queues: list[Queue]) -> None:
+    """Put a message into queues some of which may give up another one for it.
+
+    That one may be routed to the next of these queues, and must not take the position there that the journal
+    just promised to the message.
+    """
+    sink = None
     for queue in queues:
-        if not queue.push(message):
-            refused = True
-    return -1 if refused else lsn
+        if queue.dead_letters is not None:
+            sink = queue.dead_letters
+    if sink is not None:
+        sink.hold()
+    try:
+        for queue in queues:
+            queue.take_in(message)
+    finally:
+        if sink is not None:
+            sink.release()
+
+
+def _enqueue_where_taken(message: Message, queues: list[Queue], journal: Journal) -> i64:
+    """Enqueue in those queues that do not refuse; the publisher gets a nack in any case."""
+    refusing = [queue for queue in queues if queue.refuses(message)]
+    taking = [queue for queue in queues if queue not in refusing]
+    if taking:
+        enqueue(message, taking, any_durable(taking), journal)
+    for queue in refusing:
+        queue.refuse(message)
+    return -1

@@ -251,10 +251,8 @@ def declare_queue(
         _same_queue(caller, existing, durable, exclusive, auto_delete, arguments)
         existing.last_used = caller.broker.clock.now
         return existing, 0
-    plain = durable and not exclusive and not auto_delete
-    usual = caller.vhost.default_queue_type or caller.broker.limits.default_queue_type
-    default = usual if plain else "classic"
-    type_name = queue_type(arguments, default, name)
+    default = _default_type(caller, durable, exclusive, auto_delete)
+    type_name = queue_type(arguments, default, name, caller.vhost.name)
     check_queue_arguments(arguments, type_name, name, caller.vhost.name)
     if type_name != "classic" and QUEUE_TYPE not in arguments:
         # As on RabbitMQ: whoever lists or exports the queue sees its type.
@@ -283,8 +281,16 @@ def declare_queue(
     return caller.vhost.queues[name], lsn
 
 
+def _default_type(caller: Caller, durable: bool, exclusive: bool, auto_delete: bool) -> str:
+    """Give the type of a queue declared without one: the usual type is for plain durable queues."""
+    if not durable or exclusive or auto_delete:
+        return "classic"
+    return caller.vhost.default_queue_type or caller.broker.limits.default_queue_type
+
+
 def _quorum_flags(vhost: Vhost, name: str, durable: bool, exclusive: bool, auto_delete: bool) -> None:
-    for flag, wrong in (("durable", not durable), ("exclusive", exclusive), ("auto-delete", auto_delete)):
+    wrong_flags = (("exclusive-owner", exclusive), ("non-durable", not durable), ("auto-delete", auto_delete))
+    for flag, wrong in wrong_flags:
         if wrong:
             raise BrokerError(
                 PRECONDITION_FAILED,
@@ -308,9 +314,11 @@ def _same_queue(
         raise inequivalent("durable", "queue", existing.name, vhost, durable, existing.durable)
     if auto_delete != existing.auto_delete:
         raise inequivalent("auto_delete", "queue", existing.name, vhost, auto_delete, existing.auto_delete)
+    default = _default_type(caller, durable, exclusive, auto_delete)
     asked_type = arguments.get(QUEUE_TYPE)
-    if asked_type is not None and asked_type != existing.type_name:
-        raise inequivalent(QUEUE_TYPE, "queue", existing.name, vhost, asked_type, existing.type_name)
+    if existing.type_name not in ((asked_type,) if asked_type is not None else ("classic", default)):
+        current_type = existing.arguments.get(QUEUE_TYPE)
+        raise inequivalent(QUEUE_TYPE, "queue", existing.name, vhost, asked_type, current_type)
     different = different_argument(existing.arguments, arguments, existing.type_name)
     if different is not None:
         key, received, current = different

@@ -13,7 +13,7 @@ from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.exchanges.registry import create
 from harebell.engine.policies import Policies
-from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.queue import DeadLetterSink, Queue
 from harebell.engine.routing import ROUTE_CACHE_LIMIT, ROUTE_CACHE_QUEUES, Route, Routing, traverse
 from harebell.errors import ACCESS_REFUSED, NOT_ALLOWED, NOT_FOUND, PRECONDITION_FAILED, BrokerError
 from harebell.ports import AccessControl, User
@@ -40,6 +40,7 @@ class Vhost:
         exchanges, queues: by name; the default exchange is not among the exchanges.
         exclusives: names of exclusive queues by the id of the connection that owns them.
         expiring: queues that go when they are not used.
+        dead_letters: moves what queues give up; made with the first queue.
         policies: what gives queues and exchanges options by their name.
         policies_changed: True if no object has followed the latest change of a policy yet.
         policy_work: objects that have yet to follow an earlier one.
@@ -61,6 +62,7 @@ class Vhost:
         self.reply_queues: dict[str, ReplyQueue] = {}
         self.auto_deleted: list[str] = []
         self.replaying: bool = False
+        self.dead_letters: DeadLetterSink | None = None
         self.policies = Policies()
         self.policies_changed: bool = False
         self.policy_work: list[Destination] = []

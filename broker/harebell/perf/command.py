@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from harebell.perf.errors import OptionError, PerfError
-from harebell.perf.options import EXCHANGE_TYPES, Options, parse_ack, parse_queue_arg
+from harebell.perf.options import (
+    DEAD_LETTERS,
+    EXCHANGE_TYPES,
+    Options,
+    parse_ack,
+    parse_queue_arg,
+    parse_range,
+)
 from harebell.perf.progress import ProgressLine
 from harebell.perf.scenarios import BY_NAME
 from harebell.perf.summary import Summary, as_json, as_text, scenario_help
@@ -55,6 +62,8 @@ a second are 5 every millisecond. Only queues and exchanges that the run created
 @click.option("--size", "-s", default=100, show_default=True, help="Octets of a body.")
 @click.option("--persistent", is_flag=True, help="Delivery mode 2.")
 @click.option("--durable", is_flag=True, help="Durable queues and exchange.")
+@click.option("--priority", metavar="N|MIN-MAX", help="Priority of each message, a random one of these.")
+@click.option("--expiration", metavar="MS|MIN-MAX", help="Expiration of each message, a random one of these.")
 @click.option("--mandatory", is_flag=True, help="Publish mandatory and count what is returned.")
 @click.option("--confirm", default=0, metavar="WINDOW", help="Confirms, at most WINDOW outstanding.")
 @click.option("--ack", default="auto", show_default=True, metavar="MODE", help="auto, each, or multiple:N.")
@@ -69,6 +78,11 @@ a second are 5 every millisecond. Only queues and exchanges that the run created
 @click.option("--count", "-n", type=int, metavar="N", help="Publish N messages in all and wait for them.")
 @click.option("--warmup", default=0.0, metavar="S", help="Run so long before measuring.")
 @click.option("--queue-args", multiple=True, metavar="K=V", help="Argument of queue.declare; repeatable.")
+@click.option(
+    "--dead-letters",
+    type=click.Choice(DEAD_LETTERS),
+    help="Consume from a dead-letter queue what the queue drops, or what a connection of its own rejects.",
+)
 @click.option("--heartbeat", default=60, show_default=True, metavar="S", help="Proposed, 0 for none.")
 @click.option("--latency/--no-latency", default=True, help="Stamp bodies and measure latency.  [default: on]")
 @click.option(
@@ -112,6 +126,9 @@ def options_from(context: click.Context) -> Options:
     values["ack_every"] = parse_ack(values.pop("ack"))
     values["exchange_type"] = values.pop("type")
     values["queue_args"] = dict(parse_queue_arg(text) for text in values["queue_args"])
+    for name in ("priority", "expiration"):
+        if values[name] is not None:
+            values[name] = parse_range(f"--{name}", values[name])
     options = Options(**values)
     options.check()
     return options

@@ -40,6 +40,7 @@ ORDERED_KEY: Final = 0x68626C21
 """The key of every ordered run: what one run published, another one may consume."""
 
 _ACK_FRAME_START: Final = b"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x50"
+_NACK_FRAME_START: Final = b"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x78"
 _NO_CONTENT: Final = 0
 _DELIVERED: Final = 1
 _RETURNED: Final = 2
@@ -55,6 +56,7 @@ class Inbound:
         latency: takes the time from publish to receipt of stamped deliveries.
         window: the outstanding publishes of this connection, None without confirms.
         ordered: count the deliveries that are not younger than the one before, in ``out_of_order``.
+        reject: answer with basic.nack, without requeue, in place of an ack.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Inbound:
         latency: Histogram,
         window: ConfirmWindow | None,
         ordered: bool = False,
+        reject: bool = False,
     ) -> None:
         self.replies: list[tuple[int, bytes]] = []
         self.latency = latency
@@ -78,6 +81,7 @@ class Inbound:
         self._run_key: i64 = run_key
         self._ack_every: i64 = ack_every
         self._ordered: bool = ordered
+        self._answer: bytes = _NACK_FRAME_START if reject else _ACK_FRAME_START
         self._latest_sent: i64 = 0
         self._latest_number: i64 = -1
         self._unacked: i64 = 0
@@ -212,7 +216,7 @@ class Inbound:
 
     def _write_ack(self, multiple: i64) -> None:
         acks = self._acks
-        acks.write(_ACK_FRAME_START)
+        acks.write(self._answer)
         write_i64_be(acks, self._delivery_tag)
         acks.append(multiple)
         acks.append(FRAME_END)

@@ -1,6 +1,7 @@
 """The publishes of one publisher as ready-made bytes, many messages to a write.
 
-One message on the wire, all of it constant for a run but the time stamp:
+One message on the wire, all of it constant for a run but the time stamp (and, where a run has random ones,
+priority and expiration, which repeat after some thousands of messages):
 
     basic.publish | content header | body frame: run key (4) · time of publish in ns (8) · filler | …
 
@@ -9,6 +10,7 @@ a block is the stamp joined between constant pieces: no work per message at all.
 number of the message within its block (4) stands before the filler.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ _BASIC = 60
 _PUBLISH = 40
 _HAS_HEADERS = 0x2000
 _HAS_DELIVERY_MODE = 0x1000
+_HAS_PRIORITY = 0x0800
+_HAS_EXPIRATION = 0x0100
 _FILLER = b"harebell "
 
 
@@ -49,7 +53,7 @@ class MessageShape:
 
     ``size`` is the body in octets; ``stamped`` bodies begin with ``run_key`` and the time of the
     publish, for which they need ``STAMP_OCTETS``; ``ordered`` ones have their number within the block too,
-    and need ``ORDERED_OCTETS``.
+    and need ``ORDERED_OCTETS``. Messages have ``priorities`` and ``expirations`` (ms) in turn, none if empty.
     """
 
     size: int
@@ -59,6 +63,8 @@ class MessageShape:
     stamped: bool = False
     run_key: int = 0
     ordered: bool = False
+    priorities: tuple[int, ...] = ()
+    expirations: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ordered and self.size < ORDERED_OCTETS:
@@ -73,11 +79,12 @@ def frame(frame_type: int, payload: bytes) -> bytes:
 
 
 def publish_frames(
-    address: Address, shape: MessageShape, stamp: int, frame_max: int, number: int = 0
+    address: Address, shape: MessageShape, stamp: int, frame_max: int, number: int = 0, turn: int = 0
 ) -> bytes:
     """Return the frames of one publish, its body cut into frames of at most ``frame_max`` octets.
 
-    ``stamp`` and ``number`` go into the body where ``shape`` has a place for them.
+    ``stamp`` and ``number`` go into the body where ``shape`` has a place for them; ``turn`` chooses among its
+    priorities and expirations.
     """
     method = (
         struct.pack(">HHH", _BASIC, _PUBLISH, 0)
@@ -93,6 +100,12 @@ def publish_frames(
     if shape.persistent:
         flags |= _HAS_DELIVERY_MODE
         properties += b"\x02"
+    if shape.priorities:
+        flags |= _HAS_PRIORITY
+        properties += bytes((shape.priorities[turn % len(shape.priorities)],))
+    if shape.expirations:
+        flags |= _HAS_EXPIRATION
+        properties += encode.short_string(str(shape.expirations[turn % len(shape.expirations)]))
     header = struct.pack(">HHQH", _BASIC, 0, shape.size, flags) + properties
     body = b""
     if shape.ordered:
@@ -107,11 +120,11 @@ def publish_frames(
 
 
 def _around_stamp(
-    address: Address, shape: MessageShape, frame_max: int, number: int = 0
+    address: Address, shape: MessageShape, frame_max: int, number: int = 0, turn: int = 0
 ) -> tuple[bytes, bytes]:
     """Return what comes before and after the eight octets of the stamp."""
-    zero = publish_frames(address, shape, 0, frame_max, number)
-    ones = publish_frames(address, shape, -1, frame_max, number)
+    zero = publish_frames(address, shape, 0, frame_max, number, turn)
+    ones = publish_frames(address, shape, -1, frame_max, number, turn)
     at = next(index for index, (a, b) in enumerate(zip(zero, ones, strict=True)) if a != b)
     return zero[:at], zero[at + 8 :]
 
@@ -123,8 +136,9 @@ class PublishBlocks:
     """
 
     def __init__(self, addresses: Sequence[Address], shape: MessageShape, frame_max: int) -> None:
-        plain = [publish_frames(address, shape, 0, frame_max) for address in addresses]
-        turns = len(plain)
+        turns = math.lcm(len(addresses), len(shape.priorities) or 1, len(shape.expirations) or 1)
+        kinds = [(addresses[turn % len(addresses)], turn) for turn in range(turns)]
+        plain = [publish_frames(address, shape, 0, frame_max, turn=turn) for address, turn in kinds]
         average = sum(len(message) for message in plain) // turns
         self.per_block = max(1, BLOCK_OCTETS // average)
         self._turns = turns
@@ -132,7 +146,7 @@ class PublishBlocks:
         self._stamped = shape.stamped
         tiles = (self.per_block + turns - 1) // turns + 1
         if shape.stamped:
-            around = [_around_stamp(address, shape, frame_max) for address in addresses]
+            around = [_around_stamp(address, shape, frame_max, turn=turn) for address, turn in kinds]
             self._starts = [before for before, _ in around]
             self._ends = [after for _, after in around]
             joints = [around[turn][1] + around[(turn + 1) % turns][0] for turn in range(turns)]

@@ -9,11 +9,16 @@ from harebell.perf.inbound import ORDERED_OCTETS, STAMP_OCTETS
 from harebell.perf.url import BrokerURL
 
 EXCHANGE_TYPES = ("direct", "fanout", "topic", "headers")
+DROPPED = "dropped"
+REJECTED = "rejected"
+DEAD_LETTERS = (DROPPED, REJECTED)
 MAX_SIZE = 512 * 1024 * 1024
 MAX_CONNECTIONS = 10_000
 MAX_WINDOW = 1_000_000
 MAX_PREFETCH = 65_535
 MAX_IN_FLIGHT = 1_000_000_000
+MAX_PRIORITY = 255
+MAX_EXPIRATION = 4_294_967_295
 DEFAULT_SECONDS = 10.0
 
 
@@ -25,6 +30,9 @@ class Options:
     ``ack_every`` 0 automatic acknowledgement, 1 each delivery on its own, n every n-th with multiple.
     ``in_flight`` is how many messages may be published and not yet received, 0 for no limit. ``ordered``
     numbers what is published, and has consumers, in this run or another, count what is not in order.
+    ``priority`` and ``expiration`` (ms) are the least and the most: each message has a random one of these.
+    With ``dead_letters`` each queue has a dead-letter queue, and the consumers take what comes there:
+    because the queue gave it up (``DROPPED``), or a connection for each consumer rejects it (``REJECTED``).
     """
 
     url: BrokerURL = field(default_factory=BrokerURL)
@@ -51,6 +59,9 @@ class Options:
     warmup: float = 0.0
     latency: bool = True
     ordered: bool = False
+    priority: tuple[int, int] | None = None
+    expiration: tuple[int, int] | None = None
+    dead_letters: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -97,12 +108,13 @@ class Options:
             raise OptionError(
                 "--ack multiple:N needs --prefetch 0 or at least N: else deliveries stop before an ack"
             )
-        if self.ack_every == 0 and self.prefetch > 0:
+        if self.ack_every == 0 and self.prefetch > 0 and self.dead_letters != REJECTED:
             raise OptionError("--prefetch has no effect with --ack auto")
         if self.ordered and (self.publishers > 1 or self.queues > 1 or self.size < ORDERED_OCTETS):
             raise OptionError(
                 f"--ordered needs one queue, at most one publisher, and --size of at least {ORDERED_OCTETS}"
             )
+        self._check_properties()
         if self.exchange_type is not None and self.exchange_type not in EXCHANGE_TYPES:
             raise OptionError(f"--type must be one of {', '.join(EXCHANGE_TYPES)}")
         if self.exchange == "" and self.exchange_type is not None:
@@ -113,6 +125,31 @@ class Options:
         for name, text in names.items():
             if text is not None and len(text.encode("utf-8", "surrogateescape")) > 240:
                 raise OptionError(f"{name} must be at most 240 octets")
+
+    def _check_properties(self) -> None:
+        for name, given, most in (
+            ("--priority", self.priority, MAX_PRIORITY),
+            ("--expiration", self.expiration, MAX_EXPIRATION),
+        ):
+            if given is None:
+                continue
+            if not 0 <= given[0] <= given[1] <= most:
+                raise OptionError(f"{name} must be within 0 to {most}, the least first")
+            if self.ordered:
+                raise OptionError(f"--ordered has no meaning with {name}")
+        if self.dead_letters is not None and self.dead_letters not in DEAD_LETTERS:
+            raise OptionError(f"--dead-letters must be one of {', '.join(DEAD_LETTERS)}")
+        if self.dead_letters is not None and self.consumers == 0:
+            raise OptionError("--dead-letters needs consumers in the same run")
+
+
+def parse_range(name: str, text: str) -> tuple[int, int]:
+    """Read ``N`` or ``MIN-MAX``, the value of the option ``name``. Raises OptionError."""
+    least, separator, most = text.partition("-")
+    numbers = (least, most if separator else least)
+    if not all(number.isascii() and number.isdigit() and len(number) < 19 for number in numbers):
+        raise OptionError(f"{name} must be a whole number, or MIN-MAX, not {text!r}")
+    return int(numbers[0]), int(numbers[1])
 
 
 def parse_ack(text: str) -> int:

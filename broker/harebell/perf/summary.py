@@ -103,6 +103,9 @@ def as_json(summary: Summary) -> dict[str, object]:
             "rate": options.rate,
             "in_flight": options.in_flight,
             "ordered": options.ordered,
+            "priority": options.priority,
+            "expiration": options.expiration,
+            "dead_letters": options.dead_letters,
             "warmup": options.warmup,
         },
         "generator": {
@@ -156,6 +159,11 @@ def _what_ran(summary: Summary) -> str:
         parts.append(f"confirm {options.confirm}")
     if options.in_flight:
         parts.append(f"in flight {options.in_flight:,}")
+    for name, among in (("priority", options.priority), ("expiration", options.expiration)):
+        if among is not None:
+            parts.append(f"{name} {among[0]}-{among[1]}")
+    if options.dead_letters is not None:
+        parts.append(f"dead letters, {options.dead_letters}")
     if options.persistent:
         parts.append("persistent")
     return f"{', '.join(parts)}; {summary.seconds:.2f} s, {summary.ended}"

@@ -20,7 +20,7 @@ _NOT_FOUND = 404
 class Topology:
     """Names, decided from the options and ``run_name``, and what the server already had.
 
-    ``copies`` is how many of the queues each message goes to.
+    ``copies`` is how many of the queues each message goes to, ``dead`` are their dead-letter queues, if any.
     """
 
     queues: list[str]
@@ -31,6 +31,7 @@ class Topology:
     headers: dict[str, str] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
     created_exchange: bool = False
+    dead: list[str] = field(default_factory=list)
 
     @classmethod
     def plan(cls, options: Options, run_name: str) -> "Topology":
@@ -52,6 +53,11 @@ class Topology:
             return cls(queues, exchange, kind, [shared], len(queues), headers)
         return cls(queues, exchange, kind, [Address(exchange, queue) for queue in queues], 1)
 
+    def with_dead_letters(self) -> "Topology":
+        """Give each queue a dead-letter queue."""
+        self.dead = [f"{queue}-dead" for queue in self.queues]
+        return self
+
     async def declare(self, connection: Connection, options: Options) -> None:
         """Declare what is missing and bind it; what exists is used as it is, bindings too, and kept.
 
@@ -65,19 +71,27 @@ class Topology:
             payload = methods.exchange_declare(self.exchange, self.exchange_type, durable=options.durable)
             await connection.call(payload, commands.Exchange.DeclareOk)
             self.created_exchange = True
-        for queue in self.queues:
+        for queue in self.dead:
+            payload = methods.queue_declare(queue, {}, durable=options.durable)
+            await connection.call(payload, commands.Queue.DeclareOk)
+            self.created.append(queue)
+        for number, queue in enumerate(self.queues):
             is_new = options.queue is None or not await self._exists(
                 connection, methods.queue_declare(queue, {}, passive=True), commands.Queue.DeclareOk
             )
             if is_new:
-                payload = methods.queue_declare(queue, options.queue_args, durable=options.durable)
+                arguments = dict(options.queue_args)
+                if self.dead:
+                    dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.dead[number]}
+                    arguments.update(dead)
+                payload = methods.queue_declare(queue, arguments, durable=options.durable)
                 await connection.call(payload, commands.Queue.DeclareOk)
                 self.created.append(queue)
             if self.exchange and (is_new or self.created_exchange):
                 key = self.addresses[0].routing_key if len(self.addresses) == 1 else queue
-                arguments = {"x-match": "all", **self.headers} if self.headers else {}
+                match = {"x-match": "all", **self.headers} if self.headers else {}
                 await connection.call(
-                    methods.queue_bind(queue, self.exchange, key, arguments), commands.Queue.BindOk
+                    methods.queue_bind(queue, self.exchange, key, match), commands.Queue.BindOk
                 )
 
     async def delete(self, connection: Connection) -> None:

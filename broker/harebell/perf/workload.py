@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import secrets
 import struct
 import time
@@ -19,7 +20,7 @@ from harebell.perf.histogram import Histogram
 from harebell.perf.inbound import ORDERED_KEY, STAMP_OCTETS, Inbound
 from harebell.perf.measurement import Interval, Measurement
 from harebell.perf.messages import MessageShape, OrderedBlocks, PublishBlocks
-from harebell.perf.options import Options
+from harebell.perf.options import REJECTED, Options
 from harebell.perf.publisher import Publisher
 from harebell.perf.summary import Summary
 from harebell.perf.topology import Topology, share
@@ -29,6 +30,9 @@ TICK_SECONDS = 0.001
 
 QUIET_SECONDS = 5.0
 """With ``--count``: when everything is published and nothing has arrived for so long, nothing will."""
+
+PICKS = 4096
+"""Random priorities and expirations a run repeats."""
 
 BUSY_SHARE = 0.9
 """Share of a core from which the load generator is suspected of being the limit."""
@@ -49,9 +53,12 @@ class Workload:
         random_key = struct.unpack(">i", secrets.token_bytes(4))[0]
         self._run_key = ORDERED_KEY if options.ordered else random_key
         self._topology = Topology.plan(options, f"harebell-perf-{secrets.token_hex(4)}")
+        if options.dead_letters is not None:
+            self._topology.with_dead_letters()
         self._measurement = Measurement()
         self._publishers = self._measurement.publishers
         self._consumers = self._measurement.consumers
+        self._rejecting: list[Consumer] = []
         self._ended: asyncio.Future[str] | None = None
         self._failure: PerfError | None = None
         self._measuring = False
@@ -81,6 +88,8 @@ class Workload:
                 self._measurement.begin()
             for number in range(self.options.consumers):
                 await self._connect_consumer(number)
+                if self.options.dead_letters == REJECTED:
+                    await self._connect_rejecting(number)
             for _ in range(self.options.publishers):
                 await self._connect_publisher()
             ended = await self._measure(self._ended)
@@ -109,16 +118,26 @@ class Workload:
         return Inbound(FRAME_MAX, self._run_key, options.ack_every, latency, window, options.ordered)
 
     async def _connect_consumer(self, number: int) -> None:
-        options = self.options
         consumer = Consumer(self._inbound(None), self._broke)
         self._consumers.append(consumer)
+        queues = self._topology.dead or self._topology.queues
+        await self._consume(consumer, queues, number, self.options.ack_every == 0)
+
+    async def _connect_rejecting(self, number: int) -> None:
+        """Connect what rejects every message, so that it becomes a dead letter."""
+        inbound = Inbound(FRAME_MAX, self._run_key, 1, Histogram(), None, reject=True)
+        consumer = Consumer(inbound, self._broke)
+        self._rejecting.append(consumer)
+        await self._consume(consumer, self._topology.queues, number, no_ack=False)
+
+    async def _consume(self, consumer: Consumer, queues: list[str], number: int, no_ack: bool) -> None:
+        options = self.options
         await consumer.open(options.url, options.heartbeat)
         if options.prefetch:
             payload = struct.pack(">HHIHB", 60, 10, 0, options.prefetch, 0)
             await consumer.call(payload, commands.Basic.QosOk)
-        for queue in share(self._topology.queues, options.consumers, number):
-            payload = methods.basic_consume(queue, no_ack=options.ack_every == 0)
-            await consumer.call(payload, commands.Basic.ConsumeOk)
+        for queue in share(queues, options.consumers, number):
+            await consumer.call(methods.basic_consume(queue, no_ack=no_ack), commands.Basic.ConsumeOk)
         self._check_alive()
 
     async def _connect_publisher(self) -> None:
@@ -133,14 +152,18 @@ class Workload:
 
     def _begin_publishing(self) -> None:
         options = self.options
+        # What has an expiration may be a dead letter that another program looks at.
+        wanted = options.consumers > 0 or options.expiration is not None
         shape = MessageShape(
             size=options.size,
             persistent=options.persistent,
             mandatory=options.mandatory,
             headers=dict(self._topology.headers),
-            stamped=options.ordered or (options.stamped and options.consumers > 0),
+            stamped=options.ordered or (options.stamped and wanted),
             run_key=self._run_key,
             ordered=options.ordered,
+            priorities=self._picks(options.priority),
+            expirations=self._picks(options.expiration),
         )
         workers = len(self._publishers)
         ready: list[PublishBlocks] = []
@@ -160,6 +183,16 @@ class Workload:
             if options.count is not None:
                 count = options.count // workers + (1 if number < options.count % workers else 0)
             publisher.begin(blocks, options.rate / workers, count, room_in_flight)
+
+    def _picks(self, among: tuple[int, int] | None) -> tuple[int, ...]:
+        """Return random numbers, of which each address of the run has as many; a single one needs no more."""
+        if among is None:
+            return ()
+        if among[0] == among[1]:
+            return (among[0],)
+        addresses = len(self._topology.addresses)
+        chance = random.Random()
+        return tuple(chance.randint(*among) for _ in range(addresses * max(1, PICKS // addresses)))
 
     def _room_in_flight(self) -> int:
         """Return how many more publishes ``--in-flight`` allows; 0 until there is room for a good write."""
@@ -283,7 +316,7 @@ class Workload:
 
     async def _clean_up(self, control: Connection, quiet: bool) -> None:
         """Close everything and delete what was made; with ``quiet`` the first error has been told already."""
-        connections = (*self._publishers, *self._consumers)
+        connections = (*self._publishers, *self._rejecting, *self._consumers)
         await asyncio.gather(*(connection.close() for connection in connections))
         with contextlib.suppress(PerfError) if quiet else contextlib.nullcontext():
             await self._topology.delete(control)

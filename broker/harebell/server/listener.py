@@ -209,6 +209,7 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._supervisor.stop()
+        self.turn.stop()
         for session in self.broker.sessions:
             session.close_session(SHUTDOWN_TEXT)
         for client in list(self.clients):

@@ -10,11 +10,10 @@ import select
 from typing import TYPE_CHECKING, Final
 
 from harebell import logs
-from harebell.amqp.closing import close_channel
 from harebell.amqp.connection import CLOSED, CLOSING, OPEN, Connection
 from harebell.amqp.constants import HEARTBEAT
 from harebell.engine.alarms import DISK, MEMORY
-from harebell.errors import PRECONDITION_FAILED, BrokerError
+from harebell.server.delivery_timeouts import time_out_deliveries
 from harebell.server.memory import resident_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +24,9 @@ TICK_SECONDS: Final = 0.1
 CONNECTIONS_EVERY: Final = 5
 MEMORY_EVERY: Final = 2
 TIMEOUTS_EVERY: Final = 20
-"""Ticks between looks at connections, memory, and unacknowledged deliveries."""
+OWN_TIMEOUTS_EVERY: Final = 5
+"""Ticks between looks at connections, memory, and unacknowledged deliveries: often once a queue or a
+consumer has a timeout of its own, which may be short."""
 
 WATCH_MS: Final = int(CONNECTIONS_EVERY * TICK_SECONDS * 1000)
 """Milliseconds between looks at a connection."""
@@ -77,8 +78,8 @@ class Supervisor:
             for client in list(server.clients):
                 if client.connection is not None:
                     self._watch(client, client.connection, now)
-        if self._ticks % TIMEOUTS_EVERY == 0:
-            self._time_out_deliveries()
+        if self._ticks % (OWN_TIMEOUTS_EVERY if server.broker.own_timeouts else TIMEOUTS_EVERY) == 0:
+            time_out_deliveries(server)
         server.broker.expire_queues()
         server.turn.run()
 
@@ -159,30 +160,6 @@ class Supervisor:
             )
             connection.wants_close = True
             client.abort()
-
-    def _time_out_deliveries(self) -> None:
-        broker = self._server.broker
-        timeout = broker.limits.consumer_timeout
-        if not timeout:
-            return
-        oldest_allowed = int(broker.clock.now) - timeout
-        for client in list(self._server.clients):
-            connection = client.connection
-            if connection is None or connection.phase != OPEN:
-                continue
-            for channel in list(connection.channels.values()):
-                entry = channel.window.oldest()
-                if entry is not None and entry.delivered_at < oldest_allowed and not channel.closing:
-                    close_channel(
-                        connection,
-                        channel,
-                        0,
-                        BrokerError(
-                            PRECONDITION_FAILED,
-                            f"delivery acknowledgement on channel {channel.number} timed out. "
-                            f"Timeout value used: {timeout} ms.",
-                        ),
-                    )
 
 
 def _hung_up(client: ClientTransport) -> bool:

@@ -88,6 +88,9 @@ class ClientTransport(asyncio.BufferedProtocol):
             self.pause_reading(YIELD)
             self._loop.call_soon(self.resume_reading, YIELD)
         started = time.monotonic()
+        clock = self.server.broker.clock
+        clock.now = int(started * 1000)
+        clock.wall = int(time.time() * 1000)
         dispatcher = self._dispatcher
         dispatcher.contended = False
         connection.receive_data(bytes(self._buffer.memory[:nbytes]))

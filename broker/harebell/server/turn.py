@@ -11,6 +11,7 @@ from harebell.amqp.connection import AwaitingJournal
 from harebell.amqp.outbox import OutboxSet
 from harebell.engine import policy_work
 from harebell.engine.broker import Broker
+from harebell.engine.deadlines import NEVER
 from harebell.server.transport import ClientTransport
 
 JOURNAL: Final = "journal"
@@ -41,6 +42,9 @@ class Turn:
         self._dispatcher = broker.dispatcher
         self._residency = broker.dispatcher.residency
         self._journal = broker.journal
+        self._expiry = broker.expiry
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = NEVER
         self._scheduled = False
         self._reopened: list[ClientTransport] = []
         self._ahead: list[ClientTransport] = []
@@ -53,8 +57,32 @@ class Turn:
         self._residency.relieve()
         if self._dispatcher.busy or self._broker_follows_policies():
             self.soon()
+        if self._expiry.next < self._wakes_at:
+            self._wake_at(int(self._expiry.next))
         for watcher in list(self.watchers):
             watcher()
+
+    def _wake_at(self, at: int) -> None:
+        """Have queues with deadlines looked at, at a time in unix milliseconds."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = at
+        self._timer = self._loop.call_later(max(0.001, at / 1000 - time.time()), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._wakes_at = NEVER
+        clock = self.broker.clock
+        clock.now = time.monotonic_ns() // 1_000_000
+        clock.wall = time.time_ns() // 1_000_000
+        self._expiry.run()
+        self.run()
+
+    def stop(self) -> None:
+        """Look at no deadlines any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _broker_follows_policies(self) -> bool:
         """Let some queues and exchanges follow a change of policies; True if more have to."""

@@ -202,6 +202,11 @@ class Queue(Section):
         default="classic",
         description="Type of queues declared without x-queue-type: classic, quorum or stream.",
     )
+    continue_death_history: bool = Field(
+        default=True,
+        description="Let dead-lettering continue the x-death header of a message that a client published, so "
+        "that counts survive republishing; off starts anew, as RabbitMQ 4 does.",
+    )
 
 
 class Storage(Section):

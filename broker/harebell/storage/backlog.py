@@ -7,6 +7,7 @@ is ever copied as a whole.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
@@ -23,6 +24,9 @@ WORTH_COMPACTING: Final = 64
 
 ROOM_KEPT: Final = 256
 """Slots whose memory an empty chunk keeps."""
+
+HEADER_ESTIMATE: Final = 32
+"""Octets of a message's header, for pages: recovery does not keep them."""
 
 _POSITION: Final = 0
 _LOCATION: Final = 1
@@ -69,7 +73,7 @@ class Chunk:
         return self._rows[slot * _WORDS + _ARRIVED]
 
     def octets(self, slot: i64) -> i64:
-        """Give the octets of the message's header and body."""
+        """Give the octets of the message's body."""
         return (self._rows[slot * _WORDS + _SIZES] >> 32) & _LOW_HALF
 
     def share(self, slot: i64) -> i64:
@@ -90,6 +94,10 @@ class Chunk:
         """Give the message's expiration in milliseconds, -1 if it has none."""
         expirations = self._expirations
         return expirations[slot] if slot < len(expirations) else -1
+
+    def has_expirations(self) -> bool:
+        """Tell whether some message may have an expiration."""
+        return len(self._expirations) > 0
 
     def first_from(self, position: i64) -> i64:
         """Give the first slot whose position is not lower; ``count`` if there is none."""
@@ -259,7 +267,7 @@ class Backlog:
         Args:
             position: its position in the queue; a lower one than before is of a message copied forward.
             location: where its record is.
-            octets: of header and body.
+            octets: of its body.
             share: octets of its record for each queue that took it.
             arrived: unix milliseconds, 0 if not noted.
         """
@@ -397,7 +405,40 @@ class Backlog:
 
     def pages(self) -> list[Page]:
         """Turn what is here into pages, oldest first; afterwards nothing is here any more."""
+        return self.leveled_pages(0, 0).get(0, [])
+
+    def arrivals(self, limited: bool, ordered: bool) -> Iterator[tuple[int, int, int]]:
+        """Go through position, arrival and expiration (-1: none) of messages, oldest first.
+
+        Args:
+            limited: True if messages without an expiration have a deadline, too.
+            ordered: True if of neighbours without an expiration only the last matters.
+        """
+        for chunk in self.chunks:
+            last: i64 = -1
+            for slot in range(chunk.count if limited or chunk.has_expirations() else 0):
+                if chunk.location(slot) == _SETTLED:
+                    continue
+                if chunk.expiration(slot) < 0 and (ordered or not limited):
+                    last = slot
+                    continue
+                if last >= 0 and limited:
+                    yield chunk.position(last), chunk.arrived(last), -1
+                last = -1
+                yield chunk.position(slot), chunk.arrived(slot), chunk.expiration(slot)
+            if last >= 0 and limited:
+                yield chunk.position(last), chunk.arrived(last), -1
+
+    def leveled_pages(self, highest: i64, absent: i64) -> dict[int, list[Page]]:
+        """Turn what is here into pages for each priority; afterwards nothing is here any more.
+
+        Args:
+            highest: the highest priority that is told apart; 0 for none.
+            absent: priority of messages that say none, or 0: the two are not told apart.
+        """
+        makers: dict[int, _PageMaker] = {}
         made = _PageMaker(self.bases)
+        level: i64 = -1
         chunks = self.chunks
         self.chunks = []
         self.alive = 0
@@ -407,10 +448,26 @@ class Backlog:
             slot: i64 = chunk.low
             while slot < chunk.count:
                 if chunk.location(slot) != _SETTLED:
+                    wanted: i64 = 0
+                    if highest > 0:
+                        wanted = chunk.priority(slot)
+                        if wanted == 0:
+                            wanted = absent
+                        if wanted > highest:
+                            wanted = highest
+                    if wanted != level:
+                        level = wanted
+                        found = makers.get(level)
+                        if found is None:
+                            found = makers[level] = _PageMaker(self.bases)
+                        made = found
                     made.add(chunk, slot, self.returned(chunk, slot))
                 slot += 1
-        made.close()
-        return made.pages
+        pages: dict[int, list[Page]] = {}
+        for number, maker in makers.items():
+            maker.close()
+            pages[number] = maker.pages
+        return pages
 
 
 class _PageMaker:
@@ -498,6 +555,7 @@ class _PageMaker:
                 self._positions.getvalue(),
                 self._locations.getvalue(),
                 self._returns.getvalue(),
+                self._octets + self._count * HEADER_ESTIMATE,
                 self._octets,
                 sorted(claims.items()),
                 [],

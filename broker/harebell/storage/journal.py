@@ -123,6 +123,7 @@ class WriteAheadLog(Journal):
         self._message: Message | None = None
         self._count: i64 = 0
         self._group: BytesWriter | None = None
+        self._depth: i64 = 0
         self.commands: i64 = 0
         self._urgent: bool = False
         self._finished: bool = False
@@ -229,14 +230,17 @@ class WriteAheadLog(Journal):
         self._finished = True
 
     def begin_transaction(self) -> None:
-        """What follows is one record, so valid as a whole or not at all."""
-        self._write_runs()
-        self._group = BytesWriter()
+        """What follows is one record, so valid as a whole or not at all; one inside another belongs to it."""
+        self._depth += 1
+        if self._depth == 1:
+            self._write_runs()
+            self._group = BytesWriter()
 
     def end_transaction(self) -> i64:
         """Close the record of the transaction."""
+        self._depth -= 1
         group = self._group
-        if group is None:
+        if group is None or self._depth > 0:
             return self.appended
         self._write_runs()
         self._group = None

@@ -139,6 +139,7 @@ class DiskPager(Pager):
         base: i64 = -1
         claimed_spilled: i64 = 0
         octets: i64 = 0
+        bodies: i64 = 0
         index: i64 = 0
         for position, message, returned in entries:
             if not dense:
@@ -150,6 +151,7 @@ class DiskPager(Pager):
                 write_i32_be(returns, i32(came_back))
             index += 1
             octets += len(message.header) + len(message.body)
+            bodies += len(message.body)
             if durable and message.share > 0:
                 write_i64_be(locations, message.location)
                 if segment != i64(message.segment):
@@ -184,6 +186,7 @@ class DiskPager(Pager):
             locations.getvalue(),
             returns.getvalue(),
             octets,
+            bodies,
             claims,
             spilled,
         )

@@ -253,9 +253,9 @@ class Recovered:
         flags: i64 = data[first]
         header: i64 = first + MESSAGE_HEAD_SIZE + (i64(read_i16_be(data, first + 1)) & 0xFFFF)
         header_size: i64 = i64(read_i32_be(data, first + 3)) & LSN_MASK
-        octets: i64 = header_size + (i64(read_i32_be(data, first + 7)) & LSN_MASK)
+        octets: i64 = i64(read_i32_be(data, first + 7)) & LSN_MASK
         count: i64 = i64(read_i32_be(data, first + 11)) & LSN_MASK
-        at: i64 = header + octets
+        at: i64 = header + header_size + octets
         after: i64 = at + count * ENQUEUE_SIZE
         if count == 0 or after + (8 if flags & ARRIVED else 0) != end:
             return
@@ -296,7 +296,7 @@ def _describe(queue: Backlog, position: i64, header: bytes) -> None:
     expiration: i64 = -1
     at: i64 = properties.expiration_at
     if at >= 0:
-        text = header[at + 1 : at + 1 + header[at]]
-        if text.isdigit() and len(text) < 19:
+        text = header[at + 1 : at + 1 + header[at]].removeprefix(b"+")
+        if text.isdigit() and len(text.lstrip(b"0")) < 19:
             expiration = int(text)
     queue.describe(position, properties.priority, expiration)

@@ -132,17 +132,32 @@ class Store:
         self._spill_full = False
         self._call_soon: Callable[..., object] = lambda function, *arguments: function(*arguments)
 
-    def pages(self, queue_ids: Iterable[int]) -> dict[int, list[Page]]:
-        """Give what recovery found alive in the queues that exist, and count it as live."""
-        found: dict[int, list[Page]] = {}
-        for queue_id in queue_ids:
-            backlog = self.recovered.queues.get(queue_id)
-            if backlog is not None:
-                found[queue_id] = pages = backlog.pages()
-                for page in pages:
-                    for segment, octets in page.claims:
-                        self.segments.add(segment, octets)
-        return found
+    def deadlines(self, queue_id: int, limited: bool, ordered: bool) -> Iterable[tuple[int, int, int]]:
+        """Give position, arrival and expiration (-1: none) of recovered messages, for their deadlines.
+
+        Args:
+            limited: True if messages without an expiration have a deadline, too.
+            ordered: True if of neighbours without an expiration only the last matters.
+        """
+        backlog = self.recovered.queues.get(queue_id)
+        return () if backlog is None else backlog.arrivals(limited, ordered)
+
+    def pages(self, queue_id: int, highest: int, absent: int) -> dict[int, list[Page]]:
+        """Give what recovery found alive in a queue, by priority, and count it as live.
+
+        Args:
+            highest: the highest priority that is told apart.
+            absent: priority of messages that say none.
+        """
+        backlog = self.recovered.queues.get(queue_id)
+        if backlog is None:
+            return {}
+        levels = backlog.leveled_pages(highest, absent)
+        for pages in levels.values():
+            for page in pages:
+                for segment, octets in page.claims:
+                    self.segments.add(segment, octets)
+        return levels
 
     def begin(self, call_soon: Callable[..., object], events: Events, threaded: bool = True) -> None:
         """Start the committer.

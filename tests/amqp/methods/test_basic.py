@@ -117,7 +117,7 @@ def test_exclusive_use_is_refused_while_there_is_a_consumer(
 def test_exclusive_and_single_active_do_not_go_together(channel: ClientChannel) -> None:
     channel.declare_queue("q", arguments={"x-single-active-consumer": True})
     channel.send(basic_consume("q", exclusive=True))
-    channel.expect_close(403, CONSUME)
+    channel.expect_close(403, CONSUME, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,8 @@ def test_exclusive_and_single_active_do_not_go_together(channel: ClientChannel) 
         ({"x-priority": 1.5}, "x-priority"),
         ({"x-priority": True}, "x-priority"),
         ({"x-stream-offset": "first"}, "x-stream-offset"),
-        ({"x-consumer-timeout": 1}, "x-consumer-timeout"),
+        ({"x-consumer-timeout": -1}, "x-consumer-timeout"),
+        ({"x-consumer-timeout": "1"}, "x-consumer-timeout"),
     ],
 )
 def test_a_bad_consumer_argument_is_406(channel: ClientChannel, arguments: FieldTable, what: str) -> None:

@@ -78,7 +78,7 @@ def test_an_unknown_type_is_406_on_the_channel(channel: ClientChannel) -> None:
         (
             exchange_declare("x", "direct", True, arguments={"alternate-exchange": "y"}),
             "alternate-exchange",
-            "'y'",
+            "the value 'y' of type 'longstr'",
             "none",
         ),
     ],

@@ -111,15 +111,15 @@ def test_a_name_of_ours_is_403(channel: ClientChannel) -> None:
         (
             queue_declare("q", durable=True, arguments={"x-max-length": 6}),
             "x-max-length",
-            "the value '6' of type 'long'",
-            "the value '5' of type 'long'",
+            "'6'",
+            "'5'",
         ),
         (queue_declare("q", durable=True), "x-max-length", "none", "the value '5' of type 'long'"),
         (
             queue_declare("q", durable=True, arguments={"x-max-length": 5, "x-queue-type": "quorum"}),
             "x-queue-type",
-            "'quorum'",
-            "'classic'",
+            "the value 'quorum' of type 'longstr'",
+            "none",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_redeclaration_compares_numbers_by_value_and_ignores_what_nobody_knows
         ({"x-queue-type": "nosuch"}, "x-queue-type"),
         ({"x-queue-type": 1}, "x-queue-type"),
         ({"x-dead-letter-routing-key": "k"}, "x-dead-letter-routing-key"),
-        ({"x-dead-letter-exchange": 7}, "x-dead-letter-exchange"),
+        ({"x-dead-letter-exchange": "x" * 256}, "x-dead-letter-exchange"),
         ({"x-single-active-consumer": "yes"}, "x-single-active-consumer"),
         ({"x-queue-mode": "eager"}, "x-queue-mode"),
     ],
@@ -221,26 +221,54 @@ def test_one_queue_too_many_is_406() -> None:
 def test_a_quorum_queue_can_be_declared(channel: ClientChannel) -> None:
     for _ in range(2):
         channel.declare_queue("q", durable=True, arguments={"x-queue-type": "quorum"})
-    channel.declare_queue("q", durable=True)
 
 
 @pytest.mark.parametrize(
-    "question",
+    ("asked", "received"),
+    [({}, "none"), ({"x-queue-type": "classic"}, "'classic'")],
+)
+def test_a_quorum_queue_is_redeclared_as_one(
+    channel: ClientChannel, asked: FieldTable, received: str
+) -> None:
+    channel.declare_queue("q", durable=True, arguments={"x-queue-type": "quorum"})
+    channel.send(queue_declare("q", durable=True, arguments=asked))
+    current = "the value 'quorum' of type 'longstr'" if received == "none" else "'quorum'"
+    channel.expect_close(406, DECLARE, f"received {received} but current is {current}")
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
     [
-        queue_declare("q", arguments={"x-queue-type": "quorum"}),
-        queue_declare("q", durable=True, exclusive=True, arguments={"x-queue-type": "quorum"}),
-        queue_declare("q", durable=True, auto_delete=True, arguments={"x-queue-type": "quorum"}),
-        queue_declare("", durable=True, arguments={"x-queue-type": "quorum"}),
+        (
+            queue_declare("q", arguments={"x-queue-type": "quorum"}),
+            "invalid property 'non-durable' for queue 'q' in vhost '/'",
+        ),
+        (
+            queue_declare("q", durable=True, exclusive=True, arguments={"x-queue-type": "quorum"}),
+            "invalid property 'exclusive-owner' for queue 'q' in vhost '/'",
+        ),
+        (
+            queue_declare("q", exclusive=True, arguments={"x-queue-type": "quorum"}),
+            "invalid property 'exclusive-owner' for queue 'q' in vhost '/'",
+        ),
+        (
+            queue_declare("q", durable=True, auto_delete=True, arguments={"x-queue-type": "quorum"}),
+            "invalid property 'auto-delete' for queue 'q' in vhost '/'",
+        ),
+        (
+            queue_declare("", durable=True, arguments={"x-queue-type": "quorum"}),
+            "Cannot declare a server-named queue for type rabbit_quorum_queue",
+        ),
     ],
 )
 def test_a_quorum_queue_is_durable_shared_lasting_and_named(
-    channel: ClientChannel, question: base.Frame
+    channel: ClientChannel, question: base.Frame, words: str
 ) -> None:
     channel.send(question)
-    channel.expect_close(406, DECLARE)
+    channel.expect_close(406, DECLARE, words)
 
 
-@pytest.mark.parametrize("arguments", [{"x-max-priority": 3}, {"x-overflow": "reject-publish-dlx"}])
+@pytest.mark.parametrize("arguments", [{"x-max-priority": 3}, {"x-queue-version": 2}])
 def test_a_quorum_queue_refuses_what_only_classic_ones_know(
     channel: ClientChannel, arguments: FieldTable
 ) -> None:

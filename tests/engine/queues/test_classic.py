@@ -9,15 +9,44 @@ from harebell.content.message import Message, address
 from harebell.content.properties import build_header
 from harebell.engine.consumers import Unacked
 from harebell.engine.dispatch import Dispatcher
+from harebell.engine.expiry import Expiry
 from harebell.engine.queues.classic import ClassicQueue
+from harebell.engine.queues.queue import DeadLetterSink, Queue
 from harebell.ports import Clock
 from tests.support.journal import DelayedJournal
 
 
 def classic(journal: DelayedJournal | None = None, *, durable: bool = True) -> ClassicQueue:
+    clock = Clock()
     return ClassicQueue(
-        7, "q", "classic", durable, 0, False, {}, Dispatcher(), journal or DelayedJournal(), Clock(), False
+        7,
+        "q",
+        "classic",
+        durable,
+        0,
+        False,
+        {},
+        Dispatcher(),
+        journal or DelayedJournal(),
+        clock,
+        NoDeadLetters(),
+        Expiry(clock),
+        -1,
+        False,
     )
+
+
+class NoDeadLetters(DeadLetterSink):
+    """Nothing is dead-lettered here."""
+
+    def dead(self, queue: Queue, message: Message, position: int, reason: str) -> None:
+        queue.settle_dead(message, position)
+
+    def hold(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
 
 
 def message(body: bytes = b"x", *, persistent: bool = True) -> Message:
@@ -45,8 +74,8 @@ def test_a_requeued_message_keeps_its_position_and_goes_first() -> None:
     for body in (b"a", b"b", b"c"):
         queue.push(message(body))
     first, second = take(queue), take(queue)
-    queue.requeue(second)
-    queue.requeue(first)
+    queue.requeue(second, True)
+    queue.requeue(first, True)
     queue.push(message(b"d"))
     again = [take(queue) for _ in range(4)]
     assert [(e.message.body, int(e.position), bool(e.returns)) for e in again] == [
@@ -66,7 +95,7 @@ def test_positions_go_on_after_a_purge_and_an_empty_queue() -> None:
     assert entry.position == 2
     queue.push(message())
     assert take(queue).position == 3
-    queue.requeue(entry)
+    queue.requeue(entry, True)
     assert take(queue).position == 2
 
 
@@ -91,7 +120,7 @@ def test_the_journal_is_told_what_leaves_and_what_comes_back() -> None:
         queue.push(message())
     queue.settle(take(queue))
     queue.reject(take(queue))
-    queue.requeue(take(queue))
+    queue.requeue(take(queue), True)
     take(queue, no_ack=True)
     queue.purge()
     assert journal.records == [
@@ -109,7 +138,7 @@ def test_a_purge_settles_returned_and_ready_messages_alike() -> None:
     queue = classic(journal)
     for persistent in (True, False, True, True):
         queue.push(message(persistent=persistent))
-    queue.requeue(take(queue))
+    queue.requeue(take(queue), True)
     journal.records.clear()
     assert queue.purge() == 4
     assert sorted(journal.records) == [("settle", 7, 1), ("settle", 7, 3), ("settle", 7, 4)]
@@ -122,7 +151,7 @@ def test_transient_messages_and_queues_write_nothing() -> None:
         for _ in range(4):
             queue.push(message(persistent=persistent))
         queue.settle(take(queue))
-        queue.requeue(take(queue))
+        queue.requeue(take(queue), True)
         take(queue, no_ack=True)
         queue.purge()
         assert journal.records == []
@@ -138,7 +167,7 @@ def test_a_deleted_queue_forgets_and_takes_late_answers_in_silence() -> None:
     assert (queue.ready_count(), queue.ready_octets()) == (0, 0)
     queue.settle(entries[0])
     queue.reject(entries[1])
-    queue.requeue(entries[2])
+    queue.requeue(entries[2], True)
     assert (queue.ready_count(), queue.unacked_count, queue.unacked_bytes) == (0, 0, 0)
     assert journal.records == []
     assert sorted(journal.forgotten) == [(7, 1), (7, 2), (7, 3), (7, 4)]
@@ -178,7 +207,10 @@ def test_any_sequence_agrees_with_a_list(data: st.DataObject) -> None:
         elif held:
             position = data.draw(st.sampled_from(sorted(held)))
             entry, body = held.pop(position)
-            {"settle": queue.settle, "reject": queue.reject, "requeue": queue.requeue}[action](entry)
+            if action == "requeue":
+                queue.requeue(entry, True)
+            else:
+                {"settle": queue.settle, "reject": queue.reject}[action](entry)
             if action == "requeue":
                 ready.append((position, body, True))
                 ready.sort()

@@ -258,6 +258,8 @@ def test_any_sequence_agrees_with_a_list(data: st.DataObject) -> None:
             shop.store.clear()
             ready.clear()
         assert int(shop.store.count) == len(ready)
+        if not shop.store.count:
+            assert (int(shop.store.octets), int(shop.store.bodies)) == (0, 0)
         assert [entry[0] for entry in shop.store.peek(7)] == [position for position, _ in ready[:7]]
     shop.pager.hand_back()
     assert shop.drain() == [position for position, _ in ready]

@@ -16,7 +16,7 @@ from harebell.amqp.methods.caller import caller_of
 from harebell.amqp.methods.queue import named, not_reply_to
 from harebell.amqp.outbox import Outbox, OutboxSet
 from harebell.engine import topology
-from harebell.engine.arguments import SINGLE_ACTIVE_CONSUMER, consumer_priority
+from harebell.engine.arguments import SINGLE_ACTIVE_CONSUMER, check_consumer_arguments
 from harebell.engine.queues.queue import Queue
 from harebell.engine.reply_to import PREFIX, PSEUDO_QUEUE, ReplyQueue
 from harebell.errors import (
@@ -69,8 +69,9 @@ def consume(connection: Connection, channel: Channel, frame: Any) -> None:
         queue: Queue = _reply_queue(connection, channel, frame.no_ack)
         priority = 0
     else:
-        queue = topology.readable_queue(caller_of(connection), name)
-        priority = consumer_priority(frame.arguments, queue.type_name)
+        caller = caller_of(connection)
+        queue = topology.readable_queue(caller, name)
+        priority = check_consumer_arguments(frame.arguments, queue.type_name, name, caller.vhost.name)
         _exclusivity(connection, queue, frame.exclusive)
     consumer = ChannelConsumer(
         channel,
@@ -83,6 +84,9 @@ def consume(connection: Connection, channel: Channel, frame: Any) -> None:
         frame.arguments,
     )
     channel.consumers[tag] = consumer
+    if consumer.timeout >= 0:
+        connection.broker.own_timeouts = True
+    channel.window.expect(queue, consumer)
     if not frame.nowait:
         channel.reply(encode(commands.Basic.ConsumeOk, consumer_tag=tag), 0)
     queue.add_consumer(consumer)
@@ -109,14 +113,9 @@ def _exclusivity(connection: Connection, queue: Queue, exclusive: bool) -> None:
     assert vhost is not None
     others = queue.consumers()
     # An exclusive consumer is alone, so the first tells for all; a queue may have thousands.
-    if others and (exclusive or others[0].exclusive):
+    taken = bool(others) and (exclusive or others[0].exclusive)
+    if taken or (exclusive and queue.arguments.get(SINGLE_ACTIVE_CONSUMER) is True):
         raise BrokerError(ACCESS_REFUSED, f"queue '{queue.name}' in vhost '{vhost.name}' in exclusive use")
-    if exclusive and queue.arguments.get(SINGLE_ACTIVE_CONSUMER) is True:
-        raise BrokerError(
-            ACCESS_REFUSED,
-            f"queue '{queue.name}' in vhost '{vhost.name}' has a single active consumer, "
-            "exclusive consumers are not allowed",
-        )
 
 
 def cancel(connection: Connection, channel: Channel, frame: Any) -> None:
@@ -148,7 +147,7 @@ def get(connection: Connection, channel: Channel, frame: Any) -> None:
         raise BrokerError(
             RESOURCE_LOCKED,
             f"cannot obtain access to locked queue '{queue.name}' in vhost '{vhost.name}'. "
-            "It has a single active consumer.",
+            "basic.get operations are not supported by quorum queues with single active consumer",
         )
     entry = queue.get(frame.no_ack, channel.next_tag, channel.clock.now)
     if entry is None:
@@ -157,6 +156,8 @@ def get(connection: Connection, channel: Channel, frame: Any) -> None:
     channel.next_tag += 1
     if not frame.no_ack:
         channel.window.append(entry)
+        if queue.options.consumer_timeout >= 0:
+            channel.window.expect(queue, None)
     remaining: i64 = min(queue.ready_count(), 0x7FFFFFFF)
     if not channel.held:
         write_get_ok(channel.out, channel.wire, entry, remaining)
@@ -185,4 +186,4 @@ def recover_async(connection: Connection, channel: Channel, frame: Any) -> None:
     """
     if not frame.requeue:
         raise BrokerError(NOT_IMPLEMENTED, "requeue=false")
-    channel.put_back(channel.window.take_up_to(0), True)
+    channel.put_back(channel.window.take_up_to(0), True, False)

@@ -53,8 +53,11 @@ def declare(connection: Connection, channel: Channel, frame: Any) -> None:
     else:
         if not name:
             name = "amq.gen-" + connection.broker.new_token()
-            if frame.arguments.get(QUEUE_TYPE, "classic") != "classic":
-                raise BrokerError(PRECONDITION_FAILED, "a server-named queue can only be a classic queue")
+            if frame.arguments.get(QUEUE_TYPE) == "quorum":
+                raise BrokerError(
+                    PRECONDITION_FAILED,
+                    "Cannot declare a server-named queue for type rabbit_quorum_queue",
+                )
         else:
             topology.check_queue_name(name)
         found, lsn = topology.declare_queue(

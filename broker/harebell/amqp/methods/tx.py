@@ -33,31 +33,39 @@ def commit(connection: Connection, channel: Channel, frame: Any) -> None:
     """``tx.commit``: publishes and answers take effect; commit-ok waits until they are durable.
 
     Raises:
-        BrokerError: PRECONDITION_FAILED without ``tx.select``.
+        BrokerError: PRECONDITION_FAILED without ``tx.select``, or if a queue refused a message (the rest took
+            effect, as on RabbitMQ).
     """
     transaction = _transaction(channel)
     channel.transaction = Transaction()
     journal = connection.journal
     journal.begin_transaction()
     try:
-        _apply(channel, transaction, journal)
+        refused = _apply(channel, transaction, journal)
     finally:
         # Whatever happens, the journal must not take later records for part of this one.
         lsn = int(journal.end_transaction())
+    if refused:
+        raise BrokerError(PRECONDITION_FAILED, "partial tx completion")
     channel.reply(encode(commands.Tx.CommitOk), lsn)
 
 
-def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> None:
+def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> bool:
+    """Carry out a transaction; True if a queue refused one of its messages."""
+    refused = False
     for publish in transaction.publishes:
         queues = [queue for queue in publish.queues if not queue.deleted]
         if publish.unrouted:
             return_unrouted(channel.out, channel.wire, publish.message)
-        enqueue(publish.message, queues, publish.durable, journal)
+        publish.message.arrived = channel.clock.wall
+        if enqueue(publish.message, queues, publish.durable, journal) < 0:
+            refused = True
     for entry in transaction.acks:
         entry.queue.settle(entry)
         channel.return_credit(entry)
-    channel.put_back(transaction.rejects, False)
-    channel.put_back(transaction.requeues, True)
+    channel.put_back(transaction.rejects, False, True)
+    channel.put_back(transaction.requeues, True, True)
+    return refused
 
 
 def rollback(connection: Connection, channel: Channel, frame: Any) -> None:

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from harebell.content.message import Message
 from harebell.content.table import Table
+from harebell.engine.deadlines import NEVER
 from harebell.engine.destination import Destination
 from harebell.engine.options import NOTHING_SET, QueueOptions
 from harebell.paging import Moved, Page, Place
 
 if TYPE_CHECKING:
     from harebell.engine.consumers import Consumer, Unacked
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class DeadLetterSink(ABC):
+    """Where messages go that a queue gives up."""
+
+    @abstractmethod
+    def dead(self, queue: Queue, message: Message, position: i64, reason: str) -> None:
+        """Settle a message that a queue gave up, and move it to the dead-letter exchange if there is one.
+
+        Args:
+            position: where it was; 0 if the queue never took it.
+            reason: as in ``dead_letter.py``.
+        """
+
+    @abstractmethod
+    def hold(self) -> None:
+        """Move nothing until ``release``: queues are about to take messages at positions promised."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Move what was given up since ``hold``."""
 
 
 class Queue(Destination):
@@ -29,6 +53,12 @@ class Queue(Destination):
         last_used: clock milliseconds of the last consumer, get or declare.
         options: what the queue goes by; changed through ``apply_options`` only.
         policy, operator_policy: names of those that apply to it.
+        counts_returns: True if deliveries tell how often the message came back (``x-delivery-count``).
+        wakes_at: unix milliseconds when it wants to look at deadlines.
+        ordered: True if messages leave in order of arrival.
+        highest_level, absent_level: priorities told apart, and that of messages that say none.
+        plain: True while no option asks for more than first in, first out.
+        dead_letters: takes what the queue gives up, if it ever does that; the same for a virtual host.
         scheduled: True while the dispatcher has it listed.
         deleted: True once it is gone; late settles are then ignored.
         published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, unacked_count,
@@ -58,6 +88,13 @@ class Queue(Destination):
         self.options: QueueOptions = NOTHING_SET
         self.policy: str | None = None
         self.operator_policy: str | None = None
+        self.plain: bool = True
+        self.dead_letters: DeadLetterSink | None = None
+        self.counts_returns: bool = False
+        self.wakes_at: i64 = NEVER
+        self.ordered: bool = True
+        self.highest_level: i64 = 0
+        self.absent_level: i64 = 0
         self.scheduled: bool = False
         self.deleted: bool = False
         self.published: i64 = 0
@@ -106,6 +143,24 @@ class Queue(Destination):
         """Take a routed message; False if the queue refuses it (the publisher gets a nack)."""
         raise NotImplementedError
 
+    def refuses(self, message: Message) -> bool:
+        """Tell whether the queue would refuse a message published now (``x-overflow``)."""
+        return False
+
+    def refuse(self, message: Message) -> None:
+        """A published message was refused: dead-letter it if the queue does that."""
+
+    def take_in(self, message: Message) -> None:
+        """Take a routed message that must not be refused."""
+        self.push(message)
+
+    def settle_dead(self, message: Message, position: i64) -> None:
+        """The journal is to forget a message that was given up."""
+
+    def expire_messages(self) -> i64:
+        """Give up messages whose time is over, and return when to look again (``deadlines.NEVER``: never)."""
+        return NEVER
+
     def can_deliver_now(self) -> bool:
         """Tell whether a message pushed now goes straight to a consumer (``immediate``)."""
         raise NotImplementedError
@@ -126,8 +181,12 @@ class Queue(Destination):
         """An unacked message was rejected without requeue: discard or dead-letter it."""
         raise NotImplementedError
 
-    def requeue(self, entry: Unacked) -> None:
-        """An unacked message comes back to its original position, flagged redelivered."""
+    def requeue(self, entry: Unacked, failed: bool) -> None:
+        """An unacked message comes back to its original position, flagged redelivered.
+
+        Args:
+            failed: True if it was rejected or its consumer went, False if ``basic.nack`` handed it back.
+        """
         raise NotImplementedError
 
     def purge(self) -> i64:
@@ -138,9 +197,15 @@ class Queue(Destination):
         """Deliver up to ``budget`` messages; True if more could go at once."""
         raise NotImplementedError
 
-    def restore(self, pages: list[Page], next_position: i64) -> None:
-        """Take in what recovery found, oldest first."""
+    def restore(self, levels: dict[int, list[Page]], next_position: i64) -> None:
+        """Take in what recovery found: pages by priority, oldest first."""
         raise NotImplementedError
+
+    def restore_deadline(self, arrived: i64, expiration: i64, position: i64) -> None:
+        """Note the deadline of a message that recovery found; in order of position, before ``restore``."""
+
+    def expect_deadlines(self) -> None:
+        """A message with an expiration is going to come."""
 
     def stocked(self) -> None:
         """Messages that had to be read from disk are in memory."""

@@ -12,7 +12,7 @@ before, so it is older than all that was not.  While nothing is on disk a messag
 to a consumer; positions there are consecutive, so it needs no entry of its own.
 
 A message that leaves from the middle (its time is over) leaves ``GONE`` in its place, never at the head, or
-its position and size in a dict if it is in a page.
+its position and sizes in a dict if it is in a page.
 """
 
 from __future__ import annotations
@@ -26,12 +26,18 @@ from typing import Final
 from mypy_extensions import i64
 
 from harebell.content.message import OVERHEAD, Message
+from harebell.engine.queues.places import (
+    GONE,
+    locate_in_pages,
+    place_among,
+    place_of,
+    present,
+    relocate_in_pages,
+)
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.residency import Residency
-from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, PageTaker, Place
-
-Entry = tuple[int, Message, int]
-"""Position, message, and how often it came back (``paging.RETURN``)."""
+from harebell.engine.queues.stock import Entry, Stock
+from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, Place
 
 KEPT_AHEAD: Final = 512
 """Messages at the head that stay in memory when a queue begins to page."""
@@ -46,45 +52,54 @@ DEEP_OCTETS: Final = 2 * PAGE_OCTETS
 
 NOTHING_LOADED: Final[deque[Entry]] = deque()
 NO_PAGES: Final[deque[Page]] = deque()
-NONE_GONE: Final[dict[int, int]] = {}
+NONE_GONE: Final[dict[int, tuple[int, int]]] = {}
 """Shared by the stores that never paged, for there may be very many of them; never changed."""
 
-GONE: Final = Message(b"", b"", b"", False)
-"""Stands where a message was."""
 
-
-class ReadyStore(PageTaker):
+class ReadyStore(Stock):
     """The ready messages of one queue, or of one priority of it.
 
     Args:
         owner: told when messages it waited for are in memory.
         residency: told when the store grows deep.
         dense: True if positions are given without gaps.
+        by_return: True to deliver what came back in the order in which it did, as quorum queues do.
 
     Attributes:
-        count: ready messages.
-        octets: their header and body octets.
-        position, returns: of the message taken last; see ``paging.RETURN``.
         deep: True while listed for paging.
     """
 
     __slots__ = (
-        "_asked", "_asked_octets", "_durable", "_fresh", "_gone", "_gone_from_pages", "_head", "_loaded",
-        "_loaded_octets", "_owner", "_pager", "_pages", "_positions", "_residency", "_returned", "count",
-        "deep", "octets", "position", "returns",
+        "_asked",
+        "_asked_octets",
+        "_back",
+        "_by_return",
+        "_durable",
+        "_fresh",
+        "_gone",
+        "_gone_from_pages",
+        "_head",
+        "_loaded",
+        "_loaded_octets",
+        "_owner",
+        "_pager",
+        "_pages",
+        "_positions",
+        "_residency",
+        "_returned",
+        "deep",
     )  # fmt: skip
 
-    def __init__(self, owner: Queue, residency: Residency, dense: bool) -> None:
-        self.count: i64 = 0
-        self.octets: i64 = 0
-        self.position: i64 = 0
-        self.returns: i64 = 0
+    def __init__(self, owner: Queue, residency: Residency, dense: bool, by_return: bool = False) -> None:
+        super().__init__()
         self.deep: bool = False
         self._owner: Queue | None = owner
         self._durable: bool = owner.durable
         self._residency = residency
         self._pager = residency.pager
         self._returned: list[Entry] = []
+        self._by_return: bool = by_return
+        self._back: deque[Entry] = NOTHING_LOADED
         self._loaded: deque[Entry] = NOTHING_LOADED
         self._loaded_octets: i64 = 0
         self._pages: deque[Page] = NO_PAGES
@@ -94,7 +109,7 @@ class ReadyStore(PageTaker):
         self._head: i64 = 1
         self._positions: deque[int] | None = None if dense else deque()
         self._gone: i64 = 0
-        self._gone_from_pages: dict[int, int] = NONE_GONE
+        self._gone_from_pages: dict[int, tuple[int, int]] = NONE_GONE
 
     def append(self, message: Message, position: i64) -> None:
         """Add a message behind all others."""
@@ -105,24 +120,38 @@ class ReadyStore(PageTaker):
         elif not fresh:
             self._head = position
         fresh.append(message)
-        size: i64 = len(message.header) + len(message.body)
+        body: i64 = len(message.body)
+        size: i64 = len(message.header) + body
         self.count += 1
         self.octets += size
+        self.bodies += body
         self._pager.used += size + OVERHEAD
         if not self.deep and (len(fresh) >= DEEP_MESSAGES or self.octets >= DEEP_OCTETS):
             self._residency.add(self)
 
+    def skip(self, position: i64) -> None:
+        """Leave a gap, for positions are counted from the head."""
+        if self._positions is None and self._fresh:
+            self._fresh.append(GONE)
+            self._gone += 1
+
     def put_back(self, message: Message, position: i64, returns: i64) -> None:
         """Take a message back to its place."""
-        heappush(self._returned, (position, message, returns))
+        if not self._by_return:
+            heappush(self._returned, (position, message, returns))
+        else:
+            if self._back is NOTHING_LOADED:
+                self._back = deque()
+            self._back.append((position, message, returns))
         size: i64 = len(message.header) + len(message.body)
         self.count += 1
         self.octets += size
+        self.bodies += len(message.body)
         self._pager.used += size + OVERHEAD
 
     def warm(self) -> bool:
         """Tell whether the oldest message is in memory; if it is not, it is being read from now on."""
-        if self._returned or self._loaded:
+        if self._returned or self._back or self._loaded:
             return True
         if self._pages:
             self.read_ahead()
@@ -135,13 +164,15 @@ class ReadyStore(PageTaker):
             position, message, returns = heappop(self._returned)
             self.position = position
             self.returns = returns
-            size: i64 = len(message.header) + len(message.body)
+        elif self._back:
+            position, message, returns = self._back.popleft()
+            self.position = position
+            self.returns = returns
         elif self._loaded:
             position, message, returns = self._loaded.popleft()
             self.position = position
             self.returns = returns
-            size = len(message.header) + len(message.body)
-            self._loaded_octets -= size
+            self._loaded_octets -= len(message.header) + len(message.body)
         else:
             message = self._fresh.popleft()
             positions = self._positions
@@ -151,13 +182,47 @@ class ReadyStore(PageTaker):
                 self.position = self._head
                 self._head += 1
             self.returns = 0
-            size = len(message.header) + len(message.body)
+        size: i64 = len(message.header) + len(message.body)
         self.count -= 1
         self.octets -= size
+        self.bodies -= len(message.body)
         self._pager.used -= size + OVERHEAD
         if self._gone > 0:
             self._trim()
         return message
+
+    def fronts(self) -> list[Stock]:
+        """Give the store itself: its messages are in order of arrival, but for those that came back."""
+        return [self]
+
+    def front(self) -> Message | None:
+        """Give the oldest message that never came back, if it is in memory; else it is being read."""
+        if self._loaded:
+            return self._loaded[0][1]
+        if self._pages:
+            self.read_ahead()
+            return None
+        return self._fresh[0] if self._fresh else None
+
+    def front_position(self) -> i64:
+        """Give the position of that message, which must be in memory."""
+        if self._loaded:
+            return self._loaded[0][0]
+        if self._positions is not None:
+            return self._positions[0]
+        return self._head
+
+    def take_front(self, part: Stock) -> Message:
+        """Take the oldest message that never came back; sets ``position``."""
+        returned, back = self._returned, self._back
+        self._returned, self._back = [], NOTHING_LOADED
+        message = self.take()
+        self._returned, self._back = returned, back
+        return message
+
+    def came_back(self) -> bool:
+        """Tell whether there are messages in memory that came back."""
+        return len(self._returned) > 0 or len(self._back) > 0
 
     def _trim(self) -> None:
         """Take ``GONE`` from the heads."""
@@ -177,7 +242,7 @@ class ReadyStore(PageTaker):
 
     def read_now(self) -> None:
         """Have the oldest message in memory, waiting for the disk if it must be read."""
-        while not self._returned and not self._loaded and self._pages:
+        while not self._returned and not self._back and not self._loaded and self._pages:
             page = self._pages[0]
             self._take_page(page, self._pager.read(page))
 
@@ -212,22 +277,28 @@ class ReadyStore(PageTaker):
             self._loaded = deque()
         loaded = self._loaded
         octets: i64 = 0
+        bodies: i64 = 0
         count: i64 = 0
         gone = self._gone_from_pages
         gone_count: i64 = 0
         gone_octets: i64 = 0
+        gone_bodies: i64 = 0
         for index, message in enumerate(messages):
             if gone and page.position(index) in gone:
-                gone_octets += gone.pop(page.position(index))
+                size, body = gone.pop(page.position(index))
+                gone_octets += size
+                gone_bodies += body
                 gone_count += 1
             elif message is not None:
                 loaded.append((page.position(index), message, page.returned(index)))
                 octets += len(message.header) + len(message.body)
+                bodies += len(message.body)
                 count += 1
             elif self._owner is not None:
                 self._owner.lost(page.position(index))
         self.count -= page.count - count - gone_count
         self.octets -= page.octets - octets - gone_octets
+        self.bodies -= page.bodies - bodies - gone_bodies
         self._loaded_octets += octets
         self._pager.used += octets + count * OVERHEAD
         self._pager.taken(page)
@@ -312,12 +383,14 @@ class ReadyStore(PageTaker):
             wanted: positions, ascending.
         """
         found: list[Entry] = []
-        if self._returned:
+        if self._returned or self._back:
             positions = set(wanted)
-            found = sorted([entry for entry in self._returned if entry[0] in positions])
+            found = sorted([entry for entry in [*self._returned, *self._back] if entry[0] in positions])
             if found:
                 self._returned = [entry for entry in self._returned if entry[0] not in positions]
                 heapify(self._returned)
+                if self._back:
+                    self._back = deque([entry for entry in self._back if entry[0] not in positions])
                 for entry in found:
                     self._pager.used -= len(entry[1].header) + len(entry[1].body) + OVERHEAD
         if self._loaded:
@@ -329,6 +402,7 @@ class ReadyStore(PageTaker):
         for entry in found:
             self.count -= 1
             self.octets -= len(entry[1].header) + len(entry[1].body)
+            self.bodies -= len(entry[1].body)
         self._trim()
         return found
 
@@ -339,7 +413,7 @@ class ReadyStore(PageTaker):
         for position in wanted:
             if position < first or position > last:
                 continue
-            at = _place(loaded, position)
+            at = place_of(loaded, position)
             if at >= 0 and loaded[at][1] is not GONE:
                 entry = loaded[at]
                 found.append(entry)
@@ -370,7 +444,7 @@ class ReadyStore(PageTaker):
                 message = messages[place]
                 if message is not None:
                     found.append((position, message, page.returned(place)))
-                    gone[position] = message.size()
+                    gone[position] = (message.size(), len(message.body))
                     page.claim(i64(message.segment), -i64(message.share))
 
     def _remove_fresh(self, wanted: list[int], found: list[Entry]) -> None:
@@ -381,7 +455,7 @@ class ReadyStore(PageTaker):
             if positions is None:
                 at = position - self._head
             else:
-                at = _position_place(positions, position)
+                at = place_among(positions, position)
             if 0 <= at < len(fresh) and fresh[at] is not GONE:
                 message = fresh[at]
                 found.append((position, message, 0))
@@ -395,21 +469,36 @@ class ReadyStore(PageTaker):
             return None
         if self._returned:
             return self._returned[0][1]
+        if self._back:
+            return self._back[0][1]
         if self._loaded:
             return self._loaded[0][1]
         return self._fresh[0]
 
-    def restore(self, pages: list[Page]) -> None:
+    def allow_gaps(self) -> None:
+        """From now on positions are given with gaps."""
+        if self._positions is None:
+            self._positions = deque(range(self._head, self._head + len(self._fresh)))
+
+    def next_position(self) -> i64:
+        """Give the position of the next message, which must be in memory."""
+        if self._returned:
+            return self._returned[0][0]
+        return self._back[0][0] if self._back else self.front_position()
+
+    def restore(self, pages: list[Page], level: i64) -> None:
         """Take in what recovery found, oldest first."""
         for page in pages:
             self._add_page(page)
             self.count += page.count
             self.octets += page.octets
+            self.bodies += page.bodies
 
     def peek(self, most: i64) -> list[Entry]:
         """List the oldest messages without taking them; reads pages if it must."""
         found = nsmallest(most, self._returned)
-        found.extend(islice(_present(self._loaded), max(0, most - len(found))))
+        found.extend(islice(self._back, max(0, most - len(found))))
+        found.extend(islice(present(self._loaded), max(0, most - len(found))))
         for page in self._pages:
             if len(found) >= most:
                 return found[:most]
@@ -431,7 +520,7 @@ class ReadyStore(PageTaker):
 
     def in_memory(self) -> list[Entry]:
         """List all messages that are in memory, in no order."""
-        return [*self._returned, *_present(self._loaded), *self._fresh_entries()]
+        return [*self._returned, *self._back, *present(self._loaded), *self._fresh_entries()]
 
     def clear(self) -> list[Page]:
         """Forget everything and give the pages there were."""
@@ -441,13 +530,14 @@ class ReadyStore(PageTaker):
         for page in pages:
             paged_octets += page.octets
             paged += page.count
-        for size in self._gone_from_pages.values():
+        for size, _ in self._gone_from_pages.values():
             paged_octets -= size
             paged -= 1
         self._pager.used -= self.octets - paged_octets + (self.count - paged) * OVERHEAD
         self._gone = 0
         self._gone_from_pages = NONE_GONE
         self._returned.clear()
+        self._back = NOTHING_LOADED
         self._loaded = NOTHING_LOADED
         self._pages = NO_PAGES
         self._fresh.clear()
@@ -458,6 +548,7 @@ class ReadyStore(PageTaker):
         self._asked_octets = 0
         self.count = 0
         self.octets = 0
+        self.bodies = 0
         return pages
 
     def close(self) -> list[Page]:
@@ -473,7 +564,7 @@ class ReadyStore(PageTaker):
         """
         found: list[tuple[int, Place]] = []
         positions = set(wanted)
-        for position, message, returns in self._returned:
+        for position, message, returns in [*self._returned, *self._back]:
             if position in positions:
                 found.append((position, Place(message, message.location, returns)))
         if self._loaded and self._loaded[0][0] <= wanted[-1]:
@@ -481,7 +572,7 @@ class ReadyStore(PageTaker):
                 if position in positions and message is not GONE:
                     found.append((position, Place(message, message.location, returns)))
         if self._pages:
-            self._locate_in_pages(wanted, found)
+            locate_in_pages(self._pages, self._gone_from_pages, wanted, found)
         if self._positions is None:
             head: i64 = self._head
             for position in wanted:
@@ -495,20 +586,6 @@ class ReadyStore(PageTaker):
                     found.append((position, Place(message, message.location, returns)))
         return found
 
-    def _locate_in_pages(self, wanted: list[int], found: list[tuple[int, Place]]) -> None:
-        at: i64 = 0
-        count: i64 = len(wanted)
-        for page in self._pages:
-            while at < count and wanted[at] < page.first:
-                at += 1
-            if at == count:
-                return
-            while at < count and wanted[at] <= page.last:
-                index = page.index(wanted[at])
-                if index >= 0 and wanted[at] not in self._gone_from_pages:
-                    found.append((wanted[at], Place(None, page.location(index), page.returned(index))))
-                at += 1
-
     def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
         """Note that the records of paged messages were copied forward.
 
@@ -519,54 +596,4 @@ class ReadyStore(PageTaker):
         Returns:
             The positions that are in pages.
         """
-        found: list[int] = []
-        at: i64 = 0
-        for page in self._pages:
-            if at >= len(moved):
-                break
-            changes: list[tuple[int, int]] = []
-            left: i64 = 0
-            come: i64 = 0
-            while at < len(moved) and moved[at].position <= page.last:
-                index = page.index(moved[at].position)
-                if index >= 0 and moved[at].position not in self._gone_from_pages:
-                    changes.append((index, moved[at].location))
-                    left += moved[at].share
-                    come += moved[at].to_share
-                    found.append(moved[at].position)
-                at += 1
-            if changes:
-                page.relocate(changes)
-                page.claim(segment, -left)
-                page.claim(to_segment, come)
-        return found
-
-
-def _present(entries: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry[1] is not GONE]
-
-
-def _place(entries: deque[Entry], position: i64) -> i64:
-    """Find a position among entries; -1 if it is not there."""
-    low: i64 = 0
-    high: i64 = len(entries)
-    while low < high:
-        middle: i64 = (low + high) // 2
-        if entries[middle][0] < position:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(entries) and entries[low][0] == position else -1
-
-
-def _position_place(positions: deque[int], position: i64) -> i64:
-    """Find a position among positions; -1 if it is not there."""
-    low: i64 = 0
-    high: i64 = len(positions)
-    while low < high:
-        middle: i64 = (low + high) // 2
-        if positions[middle] < position:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(positions) and positions[low] == position else -1
+        return relocate_in_pages(self._pages, self._gone_from_pages, moved, segment, to_segment)

@@ -1,0 +1,151 @@
+"""Moving dead letters: what a queue gives up is settled there and enqueued elsewhere in one step.
+
+The step is one record of the journal (a GROUP), so that a crash leaves the message in the one place or in
+the other, never in both or neither: at least once, whatever the queue type.  A dead letter that pushes
+another one out of a full queue belongs to the same step; such chains are worked off in a list.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from harebell.content.message import Message
+from harebell.content.properties import Properties, parse_properties
+from harebell.engine.dead_letter import DeadLetter, dead_letter
+from harebell.engine.queues.queue import DeadLetterSink, Queue
+from harebell.engine.routing import Routing, any_durable, traverse
+from harebell.errors import MalformedContent
+from harebell.ports import Clock, Journal
+
+if TYPE_CHECKING:
+    from harebell.engine.vhost import Vhost
+
+
+class _Death:
+    """A message a queue gave up, not moved yet."""
+
+    def __init__(self, queue: Queue, message: Message, position: i64, reason: str) -> None:
+        self.queue = queue
+        self.message = message
+        self.position: i64 = position
+        self.reason = reason
+
+
+class DeadLettering(DeadLetterSink):
+    """The dead letters of one virtual host.
+
+    Args:
+        vhost: where dead-letter exchanges are looked up, at the moment of each death.
+        journal: told of each move.
+        clock: says when it was.
+
+    Attributes:
+        moved: dead letters that some queue took.
+        dropped: those that no queue took: no exchange, no binding, or a cycle.
+    """
+
+    def __init__(self, vhost: Vhost, journal: Journal, clock: Clock) -> None:
+        self.moved: i64 = 0
+        self.dropped: i64 = 0
+        self._vhost = vhost
+        self._journal = journal
+        self._clock = clock
+        self._deaths: deque[_Death] = deque()
+        self._moving: bool = False
+        self._holds: i64 = 0
+
+    def dead(self, queue: Queue, message: Message, position: i64, reason: str) -> None:
+        """Settle a message that a queue gave up, and move it to the dead-letter exchange if there is one.
+
+        Args:
+            position: where it was; 0 if the queue never took it.
+            reason: as in ``dead_letter.py``.
+        """
+        if queue.options.dead_letter_exchange is None:
+            if position > 0:
+                queue.settle_dead(message, position)
+            return
+        self._deaths.append(_Death(queue, message, position, reason))
+        if not self._moving and self._holds == 0:
+            self._move_all()
+
+    def hold(self) -> None:
+        """Move nothing until ``release``: queues are about to take messages at positions promised."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """Move what was given up since ``hold``."""
+        self._holds -= 1
+        if self._holds == 0 and self._deaths and not self._moving:
+            self._move_all()
+
+    def _move_all(self) -> None:
+        self._moving = True
+        self._journal.begin_transaction()
+        try:
+            while self._deaths:
+                self._move(self._deaths.popleft())
+        finally:
+            self._moving = False
+            self._journal.end_transaction()
+
+    def _move(self, death: _Death) -> None:
+        queue = death.queue
+        options = queue.options
+        name = options.dead_letter_exchange
+        if name is not None:
+            letter = dead_letter(
+                death.message,
+                queue.name,
+                death.reason,
+                self._clock.wall // 1000,
+                name,
+                options.dead_letter_routing_key,
+            )
+            letter.message.arrived = self._clock.wall
+            routed = self._route(name, letter)
+            targets = [target for target in routed if not letter.would_cycle(target.name)]
+            if targets:
+                self.moved += 1
+                self._enqueue(letter.message, targets)
+            else:
+                self.dropped += 1
+        if death.position > 0:
+            queue.settle_dead(death.message, death.position)
+
+    def _enqueue(self, message: Message, targets: list[Queue]) -> None:
+        """Put a letter into its queues; none refuses it, for it would be lost.
+
+        A length limit with ``reject-publish`` is for publishers; a dead letter may exceed it, as a message
+        that comes back may.
+        """
+        journal = self._journal
+        if message.persistent and any_durable(targets):
+            journal.begin_message(message)
+            for target in targets:
+                if target.durable:
+                    journal.enqueue(target.id, target.next_position)
+            journal.end_message()
+        for target in targets:
+            target.take_in(message)
+
+    def _route(self, name: str, letter: DeadLetter) -> list[Queue]:
+        vhost = self._vhost
+        if name == "":
+            queues = [vhost.queues.get(key) for key in letter.keys]
+            return list(dict.fromkeys([queue for queue in queues if queue is not None]))
+        exchange = vhost.exchanges.get(name)
+        if exchange is None:
+            return []
+        try:
+            properties = parse_properties(letter.message.header)
+        except MalformedContent:
+            properties = Properties(letter.message.header)
+        routing = Routing()
+        traverse(exchange, letter.keys, properties, vhost.exchanges.get, routing)
+        for remembering in routing.remembering:
+            remembering.remember(letter.message, properties)
+        return list(routing.queues)

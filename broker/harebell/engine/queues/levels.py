@@ -1,0 +1,300 @@
+"""A store with priorities: one store of its own for each, the highest first (RabbitMQ's priority queues)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.strings import read_i32_be
+from mypy_extensions import i64
+
+from harebell.content.message import Message
+from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.ready import ReadyStore
+from harebell.engine.queues.residency import Residency
+from harebell.engine.queues.stock import Entry, Stock
+from harebell.paging import Moved, Page, Place
+
+HAS_PRIORITY: Final = 0x08
+"""The flag of the priority property in the first octet of a content header's flag word."""
+
+FLAGS_AT: Final = 12
+PROPERTIES_AT: Final = 14
+"""Offsets of the flag word in a content header, and of the first property."""
+
+
+def priority_of(header: bytes) -> i64:
+    """Give the priority property of a content header; -1 if there is none."""
+    if len(header) < PROPERTIES_AT or not header[FLAGS_AT] & HAS_PRIORITY:
+        return -1
+    at = octets_at(header)
+    if header[FLAGS_AT] & 0x10:
+        at += 1
+    return header[at] if at < len(header) else -1
+
+
+def octets_at(header: bytes) -> i64:
+    """Give the offset at which delivery mode and priority stand, or would stand, in a content header.
+
+    Only what stands before them is looked at, and nothing is checked but that it ends within the header:
+    a header was parsed when it was published.  The result is the header's length if it ends too early.
+    """
+    flags: i64 = header[FLAGS_AT]
+    at: i64 = PROPERTIES_AT
+    end: i64 = len(header)
+    if flags & 0x80:
+        at = text_end(header, at)
+    if flags & 0x40:
+        at = text_end(header, at)
+    if flags & 0x20:
+        if at + 4 > end:
+            return end
+        size = i64(read_i32_be(header, at))
+        if size < 0:
+            return end
+        at += 4 + size
+    return at if at < end else end
+
+
+def text_end(header: bytes, at: i64) -> i64:
+    """Give the offset behind a short string; the header's length if it ends too early."""
+    end: i64 = len(header)
+    if at >= end:
+        return end
+    at += 1 + header[at]
+    return at if at < end else end
+
+
+class PriorityStore(Stock):
+    """Ready messages in levels.
+
+    Args:
+        owner, residency: as for ``ReadyStore``.
+        highest: the highest level; a higher priority counts as this one.
+        absent: level of messages without a priority.
+        by_return: True to deliver what came back first, in the order in which it did, whatever its level.
+    """
+
+    def __init__(
+        self, owner: Queue, residency: Residency, highest: i64, absent: i64, by_return: bool
+    ) -> None:
+        super().__init__()
+        self._owner = owner
+        self._residency = residency
+        self._highest: i64 = highest
+        self._absent: i64 = absent
+        self._back: ReadyStore | None = ReadyStore(owner, residency, False, True) if by_return else None
+        self._levels: list[ReadyStore | None] = [None] * (highest + 1)
+        # Levels that were ever used, the highest first.
+        self._used: list[ReadyStore] = []
+        # No level above this one has a message.
+        self._top: i64 = 0
+
+    def level_of(self, header: bytes) -> i64:
+        """Give the level of a message."""
+        priority = priority_of(header)
+        if priority < 0:
+            return self._absent
+        return priority if priority < self._highest else self._highest
+
+    def _level(self, level: i64) -> ReadyStore:
+        """Give a level that is going to have a message."""
+        if level > self._top:
+            self._top = level
+        store = self._levels[level]
+        if store is None:
+            store = self._levels[level] = ReadyStore(self._owner, self._residency, False)
+            self._used = [found for found in reversed(self._levels) if found is not None]
+        return store
+
+    def _next(self) -> ReadyStore | None:
+        back = self._back
+        if back is not None and back.count > 0:
+            return back
+        if self.count == 0:
+            return None
+        levels = self._levels
+        while self._top > 0:
+            store = levels[self._top]
+            if store is not None and store.count > 0:
+                return store
+            self._top -= 1
+        store = levels[0]
+        return store if store is not None and store.count > 0 else None
+
+    def _stores(self) -> list[ReadyStore]:
+        return self._used if self._back is None else [self._back, *self._used]
+
+    def _tally(self, store: ReadyStore, count: i64, octets: i64, bodies: i64) -> None:
+        """Take over what a store's figures changed by."""
+        self.count += store.count - count
+        self.octets += store.octets - octets
+        self.bodies += store.bodies - bodies
+
+    def _sum(self) -> None:
+        """Take over the figures of all stores."""
+        self.count = 0
+        self.octets = 0
+        self.bodies = 0
+        self._top = self._highest
+        for store in self._stores():
+            self._tally(store, 0, 0, 0)
+
+    def append(self, message: Message, position: i64) -> None:
+        """Add a message behind those of its level."""
+        self._level(self.level_of(message.header)).append(message, position)
+        body: i64 = len(message.body)
+        self.count += 1
+        self.octets += len(message.header) + body
+        self.bodies += body
+
+    def put_back(self, message: Message, position: i64, returns: i64) -> None:
+        """Take a message back to its place in its level, or in front of all."""
+        store = self._back
+        if store is None:
+            store = self._level(self.level_of(message.header))
+        store.put_back(message, position, returns)
+        body: i64 = len(message.body)
+        self.count += 1
+        self.octets += len(message.header) + body
+        self.bodies += body
+
+    def warm(self) -> bool:
+        """Tell whether the next message is in memory; if it is not, it is being read from now on."""
+        store = self._next()
+        return store is not None and store.warm()
+
+    def oldest(self) -> Message | None:
+        """Give the next message if it is in memory."""
+        store = self._next()
+        return None if store is None else store.oldest()
+
+    def next_position(self) -> i64:
+        """Give the position of the next message, which must be in memory."""
+        store = self._next()
+        return 0 if store is None else store.next_position()
+
+    def take(self) -> Message:
+        """Take the next message, which must be in memory."""
+        store = self._next()
+        assert store is not None
+        message = store.take()
+        self.position = store.position
+        self.returns = store.returns
+        body: i64 = len(message.body)
+        self.count -= 1
+        self.octets -= len(message.header) + body
+        self.bodies -= body
+        return message
+
+    def fronts(self) -> list[Stock]:
+        """Give the levels in use."""
+        return list(self._used)
+
+    def take_front(self, part: Stock) -> Message:
+        """Take the oldest message of a level that never came back; sets ``position``."""
+        message = part.take_front(part)
+        self.position = part.position
+        self.returns = part.returns
+        body: i64 = len(message.body)
+        self.count -= 1
+        self.octets -= len(message.header) + body
+        self.bodies -= body
+        return message
+
+    def remove(self, wanted: list[int]) -> list[Entry]:
+        """Take messages from wherever they are."""
+        found: list[Entry] = []
+        for store in self._stores():
+            if store.count > 0:
+                found.extend(store.remove(wanted))
+        self._sum()
+        found.sort()
+        return found
+
+    def read_now(self) -> None:
+        """Have the next message in memory, waiting for the disk if it must be read."""
+        while True:
+            store = self._next()
+            if store is None:
+                return
+            store.read_now()
+            if store.count > 0:
+                break
+        self._sum()
+
+    def read_ahead(self) -> None:
+        """Ask for what consumers will need next."""
+        store = self._next()
+        if store is not None:
+            store.read_ahead()
+
+    def restore(self, pages: list[Page], level: i64) -> None:
+        """Take in what recovery found of one level."""
+        self._level(level).restore(pages, 0)
+        self._sum()
+
+    def refresh(self) -> None:
+        """Messages came from the disk: some may have turned out to be damaged."""
+        self._sum()
+
+    def adopt(self, store: ReadyStore, level: i64) -> None:
+        """Take over a store that had no levels yet."""
+        store.allow_gaps()
+        back = self._back
+        while back is not None and store.came_back():
+            message = store.take()
+            back.put_back(message, store.position, store.returns)
+        self._levels[level] = store
+        self._used = [found for found in reversed(self._levels) if found is not None]
+        self._sum()
+
+    def page_read(self, page: Page, messages: list[Message | None]) -> None:
+        """Its levels ask for pages, not the store itself."""
+
+    def peek(self, most: i64) -> list[Entry]:
+        """List the next messages without taking them."""
+        found: list[Entry] = []
+        for store in self._stores():
+            if len(found) < most:
+                found.extend(store.peek(most - len(found)))
+        return found
+
+    def in_memory(self) -> list[Entry]:
+        """List all messages that are in memory, in no order."""
+        found: list[Entry] = []
+        for store in self._stores():
+            found.extend(store.in_memory())
+        return found
+
+    def clear(self) -> list[Page]:
+        """Forget everything and give the pages there were."""
+        pages: list[Page] = []
+        for store in self._stores():
+            pages.extend(store.clear())
+        self._sum()
+        return pages
+
+    def close(self) -> list[Page]:
+        """Forget everything for good, the queue too."""
+        pages: list[Page] = []
+        for store in self._stores():
+            pages.extend(store.close())
+        self._sum()
+        self._levels = []
+        self._used = []
+        self._back = None
+        return pages
+
+    def locate(self, wanted: list[int]) -> list[tuple[int, Place]]:
+        """Find messages by ascending position."""
+        found: list[tuple[int, Place]] = []
+        for store in self._stores():
+            found.extend(store.locate(wanted))
+        return found
+
+    def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
+        """Note that records of paged messages were copied."""
+        found: list[int] = []
+        for store in self._stores():
+            found.extend(store.relocate(moved, segment, to_segment))
+        return found
