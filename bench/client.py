@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
 from pamqp import base, commands, frame, header
+from pamqp.common import FieldTable
 
 from bench.errors import BenchError
 
@@ -16,6 +18,7 @@ ANSWER_SECONDS = 60.0
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 MAX_READ = 65_536
 CHANNEL = 1
+FRAME_BODY = 3
 R = TypeVar("R")
 
 
@@ -47,9 +50,10 @@ class Client:
         finally:
             self._socket.close()
 
-    def declare(self, queue: str, durable: bool) -> None:
+    def declare(self, queue: str, durable: bool, arguments: FieldTable | None = None) -> None:
         """Declare a queue."""
-        self._call(commands.Queue.Declare(queue=queue, durable=durable), commands.Queue.DeclareOk)
+        declare = commands.Queue.Declare(queue=queue, durable=durable, arguments=arguments)
+        self._call(declare, commands.Queue.DeclareOk)
 
     def message_count(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
@@ -76,6 +80,28 @@ class Client:
         left = self._expect(header.ContentHeader).body_size
         while left > 0:
             left -= len(self._next_payload())
+
+    def deliveries(self, queue: str, seconds: float) -> Iterator[tuple[int, bytes, bytes]]:
+        """Consume with automatic acknowledgement, and yield each message that comes within some seconds.
+
+        That is the time of its receipt (``time.perf_counter_ns``), the payload of its content header, and the
+        payload of its body's first frame.
+        """
+        self._call(commands.Basic.Consume(queue=queue, no_ack=True), commands.Basic.ConsumeOk)
+        until = time.perf_counter() + seconds
+        pieces: list[bytes] = []
+        try:
+            while (left := until - time.perf_counter()) > 0:
+                self._socket.settimeout(left)
+                taken = self._next_frame()
+                pieces.append(taken[7:-1])
+                if taken[0] == FRAME_BODY:
+                    yield time.perf_counter_ns(), pieces[-2], pieces[-1]
+                    pieces.clear()
+        except TimeoutError:
+            return
+        finally:
+            self._socket.settimeout(ANSWER_SECONDS)
 
     def _call(self, method: base.Frame, answer: type[R]) -> R:
         self._send(method, CHANNEL)

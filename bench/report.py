@@ -58,9 +58,14 @@ def table(rows: list[Row], contestants: list[Broker], samples: Samples) -> str:
         cells = [row.name, row.unit, number(medians[first.label])]
         for other in others:
             times = ratio(row, medians[first.label], medians[other.label])
-            cells += [number(medians[other.label]), "" if times is None else f"{times:.1f}x"]
+            cells += [number(medians[other.label]), "" if times is None else factor(times)]
         lines.append(cells)
     return "\n".join(markdown(heads, "ll" + "r" * (len(heads) - 2), lines))
+
+
+def factor(times: float) -> str:
+    """Write a ratio; two builds of one broker differ by little."""
+    return f"{times:.2f}x" if times < 2 else f"{times:.1f}x"
 
 
 def markdown(heads: list[str], alignment: str, cells: list[list[str]]) -> list[str]:

@@ -20,16 +20,18 @@ from harebell.amqp.handshake import HandshakeOptions
 from harebell.auth.backends import default_directory
 from harebell.content.table import Table
 from harebell.engine import policy_work
-from harebell.engine.alarms import DAMAGE, DISK_FULL
+from harebell.engine.alarms import DAMAGE, DISK_FULL, UNREADABLE
 from harebell.engine.broker import DEFAULT_VHOST, Broker, Limits
 from harebell.engine.commands import DeclareQueue, decode, encode
 from harebell.engine.metadata import snapshot
 from harebell.server.listener import Server, ServerOptions
 from harebell.server.memory import available_bytes
 from harebell.settings import Settings, find_data_dir
+from harebell.storage.committer import FULL
 from harebell.storage.damage import Lost, read_damage, remember
 from harebell.storage.files import Files
 from harebell.storage.null import NullJournal
+from harebell.storage.page_thread import Damage, JournalUnreadable
 from harebell.storage.recovery import Recovered
 from harebell.storage.segments import SEGMENT_BYTES
 from harebell.storage.store import Events, Store
@@ -132,16 +134,24 @@ class Node:
         """Start writing to the journal; what recovery and the default objects appended goes first."""
         loop = asyncio.get_running_loop()
 
-        def full(is_full: bool) -> None:
-            self._log.warning("the disk is full" if is_full else "the disk has space again")
-            self.broker.alarms.update(DISK_FULL, is_full)
+        def full(error: OSError | None) -> None:
+            if error is None:
+                self._log.warning("the disk has space again")
+            elif error.errno in FULL:
+                self._log.warning("the disk is full")
+            else:
+                self._log.error(f"no file of the journal can be opened, publishers wait: {error}")
+            self.broker.alarms.update(DISK_FULL, error is not None)
             server.set_blocking(self.broker.alarms.active)
 
         def failed(error: Exception) -> None:
-            self._log.critical(
-                f"the journal cannot be written ({error}): stopping at once, so that nothing is confirmed "
-                "that may be lost; what was confirmed is on disk"
-            )
+            if isinstance(error, JournalUnreadable):
+                self._log.critical(f"{error}: stopping at once; what was confirmed is left as it is on disk")
+            else:
+                self._log.critical(
+                    f"the journal cannot be written ({error}): stopping at once, so that nothing is "
+                    "confirmed that may be lost; what was confirmed is on disk"
+                )
             self.failed.set()
 
         server.free_bytes = store.files.free_bytes
@@ -151,16 +161,24 @@ class Node:
                 f"transient messages cannot be moved to disk any more, they stay in memory: {error}"
             )
 
-        def damaged(name: str, offset: int, octets: int, text: str) -> None:
-            self._log.error(f"journal: {name}: {octets} octets at offset {offset} are damaged: {text}")
-            with suppress(OSError):
-                remember(store.files, [Lost(name, offset, octets, text)])
+        def damaged(found: list[Damage]) -> None:
+            for file, offset, octets, text in found:
+                self._log.error(f"journal: {file}: {octets} octets at offset {offset} are damaged: {text}")
+
+        def remembered() -> None:
             self._damaged = True
+
+        def unreadable(error: OSError | None) -> None:
+            if error is None:
+                self._log.warning("messages on disk can be read again")
+            else:
+                self._log.error(f"messages on disk cannot be read now, their queues wait: {error}")
+            self.broker.alarms.update(UNREADABLE, error is not None)
 
         turn = server.turn
         store.begin(
             loop.call_soon_threadsafe,
-            Events(turn.journal_advanced, full, failed, turn.soon, no_spill, damaged),
+            Events(turn.journal_advanced, full, failed, turn.soon, no_spill, damaged, remembered, unreadable),
         )
         self._show_damage(store)
         self._upkeep = loop.call_later(UPKEEP_SECONDS, self._keep_up, store, loop)
@@ -181,13 +199,16 @@ class Node:
         self._damaged = bool(losses)
 
     def _keep_up(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        began = time.monotonic()
         try:
             store.maintain(self.broker, self._snapshot)
-            self.broker.dispatcher.residency.forget_shallow()
+            self.broker.relieve()
             if self._damaged:
                 self._show_damage(store)
         finally:
-            delay = UPKEEP_SECONDS if store.idle else 0.001
+            # Copying forward takes a fifth of the loop's time at most.
+            took = time.monotonic() - began
+            delay = UPKEEP_SECONDS if store.idle else max(0.001, 4 * took)
             self._upkeep = loop.call_later(delay, self._keep_up, store, loop)
 
     def _snapshot(self) -> list[bytes]:

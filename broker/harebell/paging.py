@@ -28,6 +28,10 @@ RETURN: Final = 2
 """How often a message came back: ``RETURN`` times the returns, plus ``FLAGGED`` if it is to be flagged."""
 
 
+class PageUnreadable(Exception):
+    """A page cannot be read at the moment, which says nothing of its messages: ask again later."""
+
+
 def journal_location(lsn: i64) -> i64:
     """Give the location of a journal record; locations are even in the journal, odd in spill files."""
     return lsn * 2
@@ -217,7 +221,12 @@ class Pager(ABC):
 
     @abstractmethod
     def read(self, page: Page) -> list[Message | None]:
-        """Read a page at once, waiting for the disk."""
+        """Read a page at once, waiting for the disk.
+
+        Raises:
+            PageUnreadable: not now: the disk fails, the process is short of file descriptors or memory, or a
+                record is not in its file yet.  The page stays as it is; nothing is lost.
+        """
 
     @abstractmethod
     def taken(self, page: Page) -> None:
@@ -238,6 +247,11 @@ class Pager(ABC):
     @property
     def pending(self) -> i64:
         """Octets spilled that are not in a file yet."""
+        return 0
+
+    @property
+    def backlog(self) -> i64:
+        """Octets spilled that are on their way to a file: whoever adds to them should wait for the disk."""
         return 0
 
 

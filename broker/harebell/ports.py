@@ -166,8 +166,12 @@ class SessionHandle(ABC):
         """Close the connection with 320 CONNECTION_FORCED and this text."""
 
     @abstractmethod
-    def unacked_messages(self) -> list[tuple[int, int, Message, int]]:
-        """List queue id, position, message and returns (``paging.RETURN``) of every unanswered delivery."""
+    def unacked_messages(self, segment: i64) -> list[tuple[int, int, Message, int]]:
+        """List queue id, position, message and returns (``paging.RETURN``) of unanswered deliveries.
+
+        Args:
+            segment: number of the journal's segment their record is in; -1 is any.
+        """
 
     @abstractmethod
     def block(self, reason: str) -> None:

@@ -124,7 +124,7 @@ class Publisher(Client):
             room = WINDOW - (self.sent - self.confirmed)
             frames = []
             for number in range(self.sent + 1, self.sent + 1 + room):
-                frames.append(message_frames(self.publisher, number, *self.target(self.publisher, number)))
+                frames.append(self.frames_of(number))
             self.sent += room
             self.wire.send(*frames)
             found = self.read_frame()
@@ -133,6 +133,10 @@ class Publisher(Client):
             )
             tag = int.from_bytes(found.payload[4:12], "big")
             self.confirmed = self.first - 1 + tag
+
+    def frames_of(self, number: int) -> bytes:
+        """Give the frames of a publish."""
+        return message_frames(self.publisher, number, *self.target(self.publisher, number))
 
 
 class Transactor(Client):

@@ -19,6 +19,7 @@ from typing import Final
 
 from pamqp import commands
 
+from tests.crash import rules
 from tests.crash.clients import (
     MARKS,
     Consumer,
@@ -276,6 +277,7 @@ class Crashes:
         self.segment_bytes = segment_bytes
         self.control = folder / "faults.json"
         self.ledger = Ledger()
+        self.rules = rules.RulesLedger()
         self.kills = self.starts = 0
         self.slowest = 0.0
         self._round = 0
@@ -363,22 +365,29 @@ class Crashes:
                 wire.declare(queue, durable=True)
                 if queue.startswith(FANOUT):
                     wire.call(commands.Queue.Bind(queue=queue, exchange=FANOUT), 1, commands.Queue.BindOk)
+            rules.declare(wire)
 
     def _load_and_end(self, broker: BrokerProcess) -> None:
         """Let clients work for a while, then end the broker: mostly by a kill, sometimes in order."""
         queues = [queue for queue in CONSUMED if self.chance.random() < 0.6]
         load = Load(broker.port, self.chance, self.ledger, queues, f"temporary-{self._round}-")
+        self.rules.start(broker.port)
         load.start()
         time.sleep(self.chance.uniform(0.02, 0.7))  # the load; any moment will do for the kill
         stop = self.chance.random() < 0.2
         self._end(signal.SIGTERM if stop else signal.SIGKILL)
         self.kills += not stop
         load.finish(forgiving=stop)
+        self.rules.finish(forgiving=stop)
 
     def _check(self, port: int) -> None:
         self._check_topology(port)
         for queue in QUEUES:
             self.ledger.drained(queue, self._drain(port, queue), self._flags)
+        try:
+            self.rules.check(port)
+        except rules.RulesBroken as error:
+            raise Broken(str(error)) from None
         self._flags = False
 
     def _drain(self, port: int, queue: str) -> list[Received]:

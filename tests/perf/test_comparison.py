@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import backlog, restart
+from bench import backlog, expiry, options, restart
 from bench.backlog import Figures, Pace
 from bench.brokers import Harebell, RabbitMQ, answers
 from bench.client import Client
@@ -18,7 +18,7 @@ from bench.disk import data_folder, folder_octets, sync_seconds
 from bench.errors import BenchError
 from bench.load import pick
 from bench.processes import forget_peak, listener_pid, peak_octets, resident_octets
-from bench.report import Row, missed_floors, number, ratio, table
+from bench.report import Row, factor, missed_floors, number, ratio, table
 
 needs_proc = pytest.mark.skipif(
     not os.path.exists("/proc/net/tcp"), reason="processes are weighed through /proc"
@@ -46,6 +46,10 @@ def test_the_table_holds_medians_and_ratios() -> None:
         "| speed | msg/s | 100 | 1,500 | 15.0x |",
         "| latency | µs | 8 | 2 | 4.0x |",
     ]
+
+
+def test_two_builds_are_told_apart_by_hundredths() -> None:
+    assert (factor(0.972), factor(1.996), factor(12.34)) == ("0.97x", "2.00x", "12.3x")
 
 
 def test_a_missed_floor_is_named() -> None:
@@ -163,3 +167,22 @@ def test_restarts_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (peak,) = samples[restart.memory_row(how).name]["harebell"]
         assert 0 < answer < delivery
         assert peak > 1
+
+
+@needs_proc
+def test_queues_with_options_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--no-rabbitmq", "--runs", "1", "--seconds", "0.3", "--warmup", "0.1"]
+    names = ["priority", "expiration", "limit", "limit-dead", "reject", "quorum"]
+    samples = measured(options.main, [*arguments, "--only", ",".join(names)], tmp_path, monkeypatch)
+    for name in names:
+        assert samples[options.ROWS[name].name]["harebell"][0] > 0, name
+
+
+@needs_proc
+def test_messages_with_random_limits_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--messages", "2000", "--expiration", "100-8000", "--watch", "2.5"]
+    figures = measured(expiry.main, arguments, tmp_path, monkeypatch)["harebell"]
+    assert figures["publish"] > 0
+    assert figures["drain"] > 0
+    assert figures["early"] == 0
+    assert 0 < figures["late_p50"] <= figures["late_p99"] <= figures["late_most"]

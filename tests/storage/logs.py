@@ -115,7 +115,9 @@ class Running:
         restore(self.node.broker, self.store)
         self.missing = list(recovered.missing)
         events = Events(
-            lambda: self.node.sync(self.store.journal.durable), self.fullness.append, self.failures.append
+            lambda: self.node.sync(self.store.journal.durable),
+            lambda error: self.fullness.append(error is not None),
+            self.failures.append,
         )
         self.store.begin(lambda function, *arguments: function(*arguments), events, threaded=False)
         self.channel = self.node.connect().channel()

@@ -11,7 +11,7 @@ from harebell.paging import Page, PageTaker
 from harebell.storage.committer import Committer, Reports
 from harebell.storage.files import Files
 from harebell.storage.journal import WriteAheadLog
-from harebell.storage.page_thread import PagerReports
+from harebell.storage.page_thread import Damage, PagerReports
 from harebell.storage.pager import DiskPager
 from harebell.storage.records import SEGMENT_HEAD_SIZE, SETTLE, Record, decode_runs, walk
 from harebell.storage.segments import Segments, segment_name
@@ -55,17 +55,24 @@ class Told:
     def __init__(self) -> None:
         self.full: list[bool] = []
         self.stopped: list[int | None] = []
-        self.damaged: list[tuple[str, int, int, str]] = []
+        self.reports_of_damage = 0
+        self.damaged: list[Damage] = []
+        self.unreadable: list[int | None] = []
         self.failed: list[Exception] = []
 
     def reports(self) -> PagerReports:
         """Give the ears."""
         return PagerReports(
-            self.full.append,
+            lambda error: self.full.append(error is not None),
             lambda error: self.stopped.append(error.errno),
-            lambda *damage: self.damaged.append(damage),
+            self._lost,
+            lambda error: self.unreadable.append(None if error is None else error.errno),
             self.failed.append,
         )
+
+    def _lost(self, found: list[Damage]) -> None:
+        self.reports_of_damage += 1
+        self.damaged += found
 
 
 class Rig:
@@ -76,7 +83,12 @@ class Rig:
     """
 
     def __init__(
-        self, files: Files, spill: Files, segment_bytes: int = 1 << 26, spill_bytes: int = SPILL_BYTES
+        self,
+        files: Files,
+        spill: Files,
+        segment_bytes: int = 1 << 26,
+        spill_bytes: int = SPILL_BYTES,
+        patience_seconds: float = 30.0,
     ) -> None:
         self.files = files
         self.told = Told()
@@ -85,7 +97,9 @@ class Rig:
         self.journal = WriteAheadLog(0, self.segments)
         self.committer = Committer(files, NODE, 0, Reports(self._written, print, print), retry_seconds=0.0)
         self.journal.committer = self.committer
-        self.pager = DiskPager(files, spill, self.segments, self.journal, 0, spill_bytes, retry_seconds=0.001)
+        self.pager = DiskPager(
+            files, spill, self.segments, self.journal, 0, spill_bytes, 0.001, patience_seconds
+        )
         self.pager.begin(self._call_soon, self.told.reports(), threaded=False)
         self.position = 0
 

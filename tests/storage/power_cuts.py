@@ -20,6 +20,7 @@ from harebell.paging import NO_LIMIT
 from harebell.storage.data_dir import DataDirError
 from harebell.storage.store import Events, Store
 from tests.storage.fake_disk import FakeDisk, PowerCut
+from tests.storage.relay import Relay
 from tests.support.client import ClientChannel, Delivery
 from tests.support.node import Node
 
@@ -98,7 +99,10 @@ class Life:
     def _start(self) -> None:
         self.node = Node(self.store.journal, pager=self.store.pager)
         self.clean = self.store.recovered.clean
+        gaps = {name for name in self.disk.files if name.endswith(".unsynced")}
+        self.gap = bool(gaps - self.history.gaps)
         restore(self.node.broker, self.store)
+        self.history.relay.begin(self.node)
         self.store.begin(
             lambda function, *arguments: function(*arguments),
             Events(lambda: self.node.sync(self.store.journal.durable), lambda full: None, self._failed),
@@ -111,6 +115,8 @@ class Life:
         client = self.node.connect()
         self.plain, self.confirming, self.transactional = (client.channel(number) for number in (1, 2, 3))
         self.confirming.confirm_select()
+        self.relaying = client.channel(4)
+        self.relaying.confirm_select()
         self.transactional.call(commands.Tx.Select(), commands.Tx.SelectOk)
         self.waiting: list[int] = []
         self.unacked: list[tuple[str, Published, int]] = []
@@ -146,6 +152,7 @@ class Life:
     def listen(self) -> None:
         """Take confirms and -oks: promises given."""
         history = self.history
+        history.relay.listen(self.relaying)
         for outcome in self.confirming.outcomes():
             number = self.waiting.pop(0)
             if outcome != "ack":
@@ -351,6 +358,11 @@ class Life:
 
         self.ask(self.transactional, commands.Tx.Commit(), committed)
 
+    def relay(self) -> None:
+        """Let messages pass through queues as dead letters."""
+        for _ in range(self.chance.choice((1, 4))):
+            self.history.relay.work(self.node, self.relaying)
+
     def full_disk(self) -> None:
         """The disk has no space for some attempts: nothing may be confirmed meanwhile."""
         disk = self.disk
@@ -390,6 +402,9 @@ class History:
         self.durable_step = 0
         self.step = 0
         self.cuts = 0
+        # Its own chance, so that the rest of a history does not depend on it.
+        self.relay = Relay(random.Random(seed))
+        self.gaps: set[str] = set()
         self.confirms = 0
 
     def next_step(self) -> int:
@@ -474,8 +489,10 @@ class History:
             self.check(life)
             if self.exchange != YES:
                 self._declare_exchange(life)
+            if not self.relay.declared:
+                self._declare_relay(life)
             while True:
-                weights = (4, 1, 12, 6, 6, 1, 2, 1)
+                weights = (4, 1, 12, 6, 6, 1, 2, 1, 6)
                 actions = (
                     life.declare,
                     life.delete,
@@ -485,6 +502,7 @@ class History:
                     life.purge,
                     life.commit,
                     life.full_disk,
+                    life.relay,
                 )
                 self.chance.choices(actions, weights)[0]()
                 life.turn()
@@ -506,6 +524,13 @@ class History:
         life.ask(life.plain, method, declared)
         life.settle_down()
 
+    def _declare_relay(self, life: Life) -> None:
+        answered: list[None] = []
+        for method in self.relay.declarations():
+            life.ask(life.plain, method, lambda: answered.append(None))
+        life.settle_down()
+        self.relay.declared = len(answered) == len(self.relay.declarations())
+
     # what must hold after a start
 
     def check(self, life: Life) -> None:
@@ -520,6 +545,10 @@ class History:
         self.exchange = YES if FANOUT in vhost.exchanges else NO
         for name in QUEUES:
             self._check_queue(life, name)
+        problem = self.relay.check(life.node, life.gap)
+        self.gaps |= {name for name in life.disk.files if name.endswith(".unsynced")}
+        if problem is not None:
+            raise Broken(problem)
         self._check_commits(life)
         self.commits.clear()
         for number in [number for number, message in self.messages.items() if not message.copies]:
@@ -577,6 +606,7 @@ class History:
         present = {
             name: {self.find(bytes(stored.body)).number for stored, _ in queue.peek(1 << 30)}
             for name, queue in life.node.vhost.queues.items()
+            if name in QUEUES
         }
         for commit in self.commits:
             took_effect: set[bool] = set()

@@ -28,7 +28,7 @@ class Told:
         """Give the ears."""
         return Reports(
             lambda lsn, durable: self.all.append(("durable" if durable else "written", lsn)),
-            lambda full: self.all.append(("full", full)),
+            lambda error: self.all.append(("full", error is not None)),
             lambda error: self.all.append(("failed", error.errno)),
         )
 
@@ -151,6 +151,50 @@ def test_rotation_waits_for_space_like_any_write(committer: Committer, disk: Fak
     committer.work()
     assert told.all == [("durable", 7), ("full", True), ("full", False), ("durable", 11)]
     assert records(disk, segment_name(7)) == b"next"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("create", errno.EMFILE),
+        ("create", errno.ENFILE),
+        ("create", errno.ENOMEM),
+        ("sync_folder", errno.EMFILE),
+    ],
+)
+def test_rotation_waits_for_descriptors_and_memory_and_confirms_nothing_meanwhile(
+    committer: Committer, disk: FakeDisk, told: Told, kind: str, code: int
+) -> None:
+    left = 3
+
+    def before(operation: str, name: str) -> None:
+        nonlocal left
+        if operation == kind and left > 0:
+            left -= 1
+            raise OSError(code, "made to fail")
+
+    disk.before = before
+    committer.submit(Batch(b"message", 7, True, 7))
+    committer.submit(Batch(b"next", 11, True, -1))
+    committer.work()
+    assert left == 0
+    assert told.all == [("durable", 7), ("full", True), ("full", False), ("durable", 11)]
+    after = disk.power_cut(random.Random(0))
+    assert after.read(segment_name(7))[SEGMENT_HEAD_SIZE:] == b"next"
+
+
+@pytest.mark.parametrize(
+    ("kind", "when"), [("write", 1), ("sync", 1), ("write", 2), ("sync", 2), ("sync_folder", 1)]
+)
+def test_a_lack_of_memory_is_final_once_a_file_is_open(
+    committer: Committer, disk: FakeDisk, told: Told, kind: str, when: int
+) -> None:
+    disk.before = raising(errno.ENOMEM, kind, when)
+    committer.submit(Batch(b"message", 7, True, 7))
+    committer.submit(Batch(b"next", 11, True, -1))
+    committer.work()
+    assert told.all[-1] == ("failed", errno.ENOMEM)
+    assert ("durable", 11) not in told.all
 
 
 def test_a_stop_does_not_wait_for_a_full_disk(committer: Committer, disk: FakeDisk, told: Told) -> None:

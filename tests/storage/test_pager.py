@@ -8,9 +8,8 @@ import struct
 
 import pytest
 
-from harebell.paging import FLAGGED, RETURN
+from harebell.paging import FLAGGED, RETURN, PageUnreadable
 from harebell.storage.page_reader import OPEN_FILES, WINDOW_OCTETS
-from harebell.storage.pager import PageNotWritten
 from harebell.storage.spill import spill_name, spilled_size
 from tests.storage.fake_disk import FakeDisk
 from tests.storage.pager_rig import FIRST, QUEUE, Rig, Taken, content, contents, counting
@@ -296,7 +295,7 @@ def test_a_page_whose_copy_is_not_written_waits_for_it(rig: Rig) -> None:
     rig.pager.fetch(page, taken)
     rig.work()
     assert taken.pages == []
-    with pytest.raises(PageNotWritten):
+    with pytest.raises(PageUnreadable):
         rig.pager.read(page)
     other = rig.journal_page(b"second")
     rig.pager.fetch(other, taken)

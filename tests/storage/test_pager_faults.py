@@ -1,4 +1,4 @@
-"""The pager on disks that are damaged, full, or fail: one fault costs one message at most."""
+"""The pager on disks that are damaged, full, or fail: damage costs what it hit, a failure costs nothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import random
 import pytest
 
 from harebell.content.message import Message
+from harebell.paging import PageUnreadable
 from harebell.storage.page_reader import WINDOW_OCTETS
+from harebell.storage.page_thread import JournalUnreadable
 from harebell.storage.records import SEGMENT_HEAD_SIZE
 from harebell.storage.spill import spill_name, spilled_size
 from tests.storage.fake_disk import FakeDisk
-from tests.storage.pager_rig import FIRST, QUEUE, Rig, Taken, content, contents, failing
+from tests.storage.pager_rig import FIRST, QUEUE, Rig, Taken, content, contents, counting, failing
 
 
 def damage(disk: FakeDisk, message: Message, inside: int = 40) -> int:
@@ -64,12 +66,55 @@ def test_an_absurd_length_is_not_believed(rig: Rig, disk: FakeDisk, reads: list[
     assert max(size for _, size in reads) <= WINDOW_OCTETS
 
 
-def test_a_range_that_cannot_be_read_costs_only_what_is_in_it(
+def test_damage_to_many_messages_of_a_page_is_one_report(rig: Rig, disk: FakeDisk) -> None:
+    messages = [rig.journaled(b"%03d" % n) for n in range(9)]
+    rig.commit()
+    page = rig.page(messages, durable=True)
+    first = damage(disk, messages[2], 0)
+    damage(disk, messages[3], 40)
+    last = damage(disk, messages[4], 40)
+    damage(disk, messages[7], 40)
+    assert [m is None for m in rig.fetch(page)[0]] == [n in (2, 3, 4, 7) for n in range(9)]
+    assert rig.told.reports_of_damage == 1
+    together, alone = rig.told.damaged
+    assert (together.offset, together.octets) == (first, last - first + int(messages[4].share))
+    assert "3 messages" in together.text
+    assert "a message" in alone.text
+
+
+def test_octets_that_are_wrong_only_once_cost_nothing(rig: Rig, disk: FakeDisk) -> None:
+    messages = [rig.journaled(b"%03d" % n) for n in range(5)]
+    rig.commit()
+    page = rig.page(messages, durable=True)
+    damage(disk, messages[1])
+    damage(disk, messages[3])
+    left = 2
+
+    def before(kind: str, name: str) -> None:
+        nonlocal left
+        if kind == "read":
+            left -= 1
+            if left == 0:
+                damage(disk, messages[1])
+                damage(disk, messages[3])
+
+    for read in (rig.pager.read, lambda page: rig.fetch(page)[0]):
+        disk.before = before
+        assert contents(read(page)) == contents(messages)
+        assert left <= 0, "what was wrong was not read again"
+        disk.before = None
+        damage(disk, messages[1])
+        damage(disk, messages[3])
+        left = 2
+    assert rig.told.damaged == []
+
+
+def test_a_range_nobody_needs_may_be_unreadable(
     rig: Rig, disk: FakeDisk, reads: list[tuple[int, int]]
 ) -> None:
     messages = [rig.journaled(b"%03d" % n) for n in range(6)]
     rig.commit()
-    page = rig.page(messages, durable=True)
+    page = rig.page([*messages[:3], *messages[4:]], durable=True)
     bad = int(messages[3].location) // 2 + SEGMENT_HEAD_SIZE + 20
 
     def before(kind: str, name: str) -> None:
@@ -77,41 +122,162 @@ def test_a_range_that_cannot_be_read_costs_only_what_is_in_it(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     disk.before = before
-    read = rig.fetch(page)[0]
-    assert contents(read) == [*contents(messages[:3]), None, *contents(messages[4:])]
-    assert len(rig.told.damaged) == 1
+    assert contents(rig.fetch(page)[0]) == contents([*messages[:3], *messages[4:]])
+    assert (rig.told.damaged, rig.told.unreadable) == ([], [])
 
 
-def test_a_read_that_fails_once_costs_nothing(rig: Rig, disk: FakeDisk) -> None:
-    messages = [rig.journaled(b"%03d" % n) for n in range(5)]
-    rig.commit()
-    page = rig.page(messages, durable=True)
-    disk.before = failing("read", errno.EIO, 1)
-    assert contents(rig.fetch(page)[0]) == contents(messages), "a smaller read succeeds"
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("operation", ["open", "read"])
+@pytest.mark.parametrize("where", ["journal", "spill"])
+def test_a_disk_that_cannot_be_read_for_a_while_costs_nothing(
+    rig: Rig, disk: FakeDisk, spill: FakeDisk, where: str, operation: str, code: int
+) -> None:
+    if where == "journal":
+        messages = [rig.journaled(b"%03d" % n) for n in range(5)]
+        rig.commit()
+        page = rig.page(messages, durable=True)
+    else:
+        messages = [rig.message(b"%03d" % n) for n in range(5)]
+        page = rig.page(messages)
+    rig.work()
+    failed = disk if where == "journal" else spill
+    failed.before = failing(operation, code)
+    taken = Taken()
+    rig.pager.fetch(page, taken)
+    for _ in range(3):
+        rig.work()
+        with pytest.raises(PageUnreadable):
+            rig.pager.read(page)
+    assert taken.pages == []
+    assert rig.told.unreadable == [code], "told once"
+    failed.before = None
+    assert contents(rig.pager.read(page)) == contents(messages)
+    rig.work()
+    assert contents(taken.messages[0]) == contents(messages)
+    assert rig.told.unreadable == [code, None]
     assert rig.told.damaged == []
 
 
-def test_a_disk_that_cannot_be_read_is_told_for_each_message(rig: Rig, disk: FakeDisk) -> None:
+def test_a_disk_that_cannot_be_read_is_found_by_whoever_only_reads_at_once(rig: Rig, disk: FakeDisk) -> None:
     page = rig.journal_page(b"a", b"b")
     disk.before = failing("read", errno.EIO)
-    assert rig.fetch(page) == [[None, None]]
-    assert [os.strerror(errno.EIO) in damage[3] for damage in rig.told.damaged] == [True, True]
+    for _ in range(3):
+        with pytest.raises(PageUnreadable):
+            rig.pager.read(page)
+        rig.work()
+    assert rig.told.unreadable == [errno.EIO]
+    disk.before = None
+    rig.work()
+    assert rig.told.unreadable == [errno.EIO, None]
+    assert [m.body for m in rig.pager.read(page) if m] == [b"a", b"b"]
 
 
-def test_a_missing_file_and_a_cut_file_are_told(rig: Rig, disk: FakeDisk) -> None:
+def test_a_journal_that_cannot_be_read_for_long_stops_the_node_and_settles_nothing(
+    disk: FakeDisk, spill: FakeDisk
+) -> None:
+    rig = Rig(disk, spill, patience_seconds=0.0)
+    page = rig.journal_page(b"a")
+    live = int(rig.segments.live_octets)
+    disk.before = failing("read", errno.EIO)
+    taken = Taken()
+    rig.pager.fetch(page, taken)
+    with pytest.raises(AssertionError):
+        for _ in range(3):
+            rig.work()
+    assert [type(error) for error in rig.told.failed] == [JournalUnreadable]
+    assert os.strerror(errno.EIO) in str(rig.told.failed[0])
+    disk.before = None
+    with pytest.raises(PageUnreadable):
+        rig.pager.read(page)
+    assert (taken.pages, rig.told.damaged, int(rig.segments.live_octets)) == ([], [], live)
+    rig.stop()
+
+
+def test_a_shortage_is_waited_for_longer(disk: FakeDisk, spill: FakeDisk) -> None:
+    rig = Rig(disk, spill, patience_seconds=0.0)
+    page = rig.journal_page(b"a")
+    disk.before = failing("open", errno.EMFILE)
+    taken = Taken()
+    rig.pager.fetch(page, taken)
+    for _ in range(5):
+        rig.work()
+    assert rig.told.unreadable == [errno.EMFILE]
+    disk.before = None
+    rig.work()
+    assert (taken.pages, rig.told.unreadable) == ([page], [errno.EMFILE, None])
+    rig.stop()
+
+
+def test_what_was_spilled_is_lost_when_it_cannot_be_read_for_long(
+    disk: FakeDisk, spill: FakeDisk, reads: list[tuple[int, int]]
+) -> None:
+    rig = Rig(disk, spill, patience_seconds=0.0)
+    pages = [rig.page([rig.message(b"a"), rig.message(b"b")]), rig.page([rig.message(b"c")])]
+    rig.work()
+    bad = int(spilled_size(rig.message(b"a")))
+
+    def before(kind: str, name: str) -> None:
+        if kind == "read" and reads[-1][0] <= bad < sum(reads[-1]):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    spill.before = before
+    taken = Taken()
+    for page in pages:
+        rig.pager.fetch(page, taken)
+    for _ in range(4):
+        rig.work()
+    assert [[m and m.body for m in found] for found in taken.messages] == [[b"a", None], [b"c"]]
+    assert os.strerror(errno.EIO) in rig.told.damaged[0].text
+    assert [m and m.body for m in rig.pager.read(pages[0])] == [b"a", None]
+    rig.stop()
+
+
+def test_a_cut_file_is_told(rig: Rig, disk: FakeDisk) -> None:
     page = rig.journal_page(b"a", b"b")
     del disk.files[FIRST].octets[-10:]
     assert [m is None for m in rig.fetch(page)[0]] == [False, True]
-    assert "ends within" in rig.told.damaged[0][3]
+    assert "ends within" in rig.told.damaged[0].text
 
 
-def test_a_missing_file_is_told(disk: FakeDisk, spill: FakeDisk) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_missing_segment_stops_the_node_at_once(disk: FakeDisk, spill: FakeDisk, at_once: bool) -> None:
     rig = Rig(disk, spill)
     page = rig.journal_page(b"a")
+    live = int(rig.segments.live_octets)
     del disk.files[FIRST]
-    assert rig.fetch(page) == [[None]]
-    assert "missing" in rig.told.damaged[0][3]
+    taken = Taken()
+    if at_once:
+        for _ in range(2):
+            with pytest.raises(PageUnreadable):
+                rig.pager.read(page)
+    else:
+        rig.pager.fetch(page, taken)
+        with pytest.raises(AssertionError):
+            rig.work()
+    assert ["missing" in str(error) for error in rig.told.failed] == [True]
+    assert (taken.pages, rig.told.damaged, int(rig.segments.live_octets)) == ([], [], live)
     rig.stop()
+
+
+def test_a_segment_that_went_since_its_messages_were_lost_is_not_missed(rig: Rig, disk: FakeDisk) -> None:
+    messages = [rig.journaled(b"a"), rig.journaled(b"b")]
+    rig.commit()
+    page = rig.page(messages, durable=True)
+    for message in messages:
+        damage(disk, message)
+    assert rig.pager.read(page) == [None, None]
+    del disk.files[FIRST]
+    rig.pager.stop()
+    assert rig.pager.read(page) == [None, None]
+    assert rig.told.failed == []
+
+
+def test_a_missing_file_of_the_spill_log_costs_what_was_in_it(rig: Rig, spill: FakeDisk) -> None:
+    page = rig.page([rig.message(b"a"), rig.message(b"b")])
+    rig.work()
+    spill.files.clear()
+    assert rig.fetch(page) == [[None, None]]
+    assert ["missing" in damage.text for damage in rig.told.damaged] == [True]
 
 
 @pytest.mark.parametrize("operation", ["open", "read"])
@@ -123,7 +289,7 @@ def test_a_shortage_loses_nothing(rig: Rig, disk: FakeDisk, operation: str) -> N
         rig.pager.fetch(page, taken)
     rig.work()
     assert taken.pages == []
-    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+    with pytest.raises(PageUnreadable, match=os.strerror(errno.EMFILE)):
         rig.pager.read(pages[0])
     disk.before = None
     rig.work()
@@ -229,6 +395,26 @@ def test_what_an_earlier_run_spilled_is_deleted_at_the_start_and_the_rest_at_the
     assert spill.names() == [spill_name(0), "notes.txt"]
     rig.stop()
     assert spill.names() == ["notes.txt"]
+
+
+def test_a_stop_writes_nothing_of_what_is_deleted_with_it(disk: FakeDisk, spill: FakeDisk) -> None:
+    rig = Rig(disk, spill)
+    rig.page([rig.message(b"x")])
+    rig.pager.flush()
+    written: list[str] = []
+    spill.before = counting("write", written)
+    rig.stop()
+    assert (written, spill.names()) == ([], [])
+
+
+def test_a_spill_log_that_is_not_written_any_more_keeps_nobody_waiting(rig: Rig, spill: FakeDisk) -> None:
+    page = rig.page([rig.message(b"x")])
+    assert rig.pager.backlog == rig.pager.pending > 0
+    spill.before = failing("write", errno.EIO)
+    rig.work()
+    assert rig.pager.pending > 0
+    assert rig.pager.backlog == 0
+    rig.pager.forget(page)
 
 
 def test_a_bug_in_the_thread_is_told(disk: FakeDisk, spill: FakeDisk) -> None:

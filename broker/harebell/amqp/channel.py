@@ -141,8 +141,11 @@ class Channel:
         if flags == 0x1000 and end - start == 15 and 1 <= data[start + 14] <= 2:
             self._persistent = data[start + 14] == 2
             self._plain = True
-        elif flags == 0 and end - start == 14:
+        elif (flags == 0 and end - start == 14) or (flags == 0x0800 and end - start == 15):
             self._persistent = False
+            self._plain = True
+        elif flags == 0x1800 and end - start == 16 and 1 <= data[start + 14] <= 2:
+            self._persistent = data[start + 14] == 2
             self._plain = True
         else:
             self._plain = False

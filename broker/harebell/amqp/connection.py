@@ -391,11 +391,11 @@ class Connection(SessionHandle):
             total += channel.held_bytes()
         return total
 
-    def unacked_messages(self) -> list[tuple[int, int, Message, int]]:
-        """List queue id, position, message and returns of every delivery that awaits an answer."""
+    def unacked_messages(self, segment: i64) -> list[tuple[int, int, Message, int]]:
+        """List queue id, position, message and returns of unanswered deliveries recorded in a segment."""
         found: list[tuple[int, int, Message, int]] = []
         for channel in self.channels.values():
-            for entry in channel.window.entries():
+            for entry in channel.window.in_segment(segment):
                 found.append((entry.queue.id, entry.position, entry.message, entry.returns))
             if channel.transaction is not None:
                 for entry in channel.transaction.answered():

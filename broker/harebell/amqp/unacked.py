@@ -166,6 +166,19 @@ class UnackedWindow:
         """List the unanswered deliveries in order."""
         return [entry for entry in self._entries[self._head :] if not entry.settled]
 
+    def in_segment(self, segment: i64) -> list[Unacked]:
+        """List the unanswered deliveries whose record is in a segment of the journal; -1 is any."""
+        found: list[Unacked] = []
+        entries = self._entries
+        at: i64 = self._head
+        size: i64 = len(entries)
+        while at < size:
+            entry = entries[at]
+            if not entry.settled and (segment < 0 or i64(entry.message.segment) == segment):
+                found.append(entry)
+            at += 1
+        return found
+
     def _advance(self, head: i64) -> None:
         entries = self._entries
         size: i64 = len(entries)

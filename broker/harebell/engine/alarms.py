@@ -8,8 +8,9 @@ MEMORY: Final = "memory"
 DISK: Final = "disk"
 DISK_FULL: Final = "disk full"
 DAMAGE: Final = "damage"
-"""Alarms: memory above its watermark, free disk space below its limit, a write that found no space; and
-losses that nobody has acknowledged, which keep no publisher waiting."""
+UNREADABLE: Final = "disk unreadable"
+"""Alarms: memory above its watermark, free disk space below its limit, a write that found no space.  Losses
+that nobody has acknowledged, and messages on disk that cannot be read now, keep no publisher waiting."""
 
 BLOCKING: Final = frozenset({MEMORY, DISK, DISK_FULL})
 

@@ -216,15 +216,24 @@ class Broker:
         for vhost in self.vhosts.values():
             yield from vhost.queues.values()
 
-    def locate(self, pairs: set[Pair]) -> dict[Pair, Place]:
+    def relieve(self) -> None:
+        """Look whether memory is short although no queue is deep; called now and then."""
+        residency = self.dispatcher.residency
+        residency.forget_shallow()
+        if residency.press():
+            for queue in self.queues():
+                queue.offer()
+
+    def locate(self, pairs: set[Pair], segment: int = -1) -> dict[Pair, Place]:
         """Find what is alive among some messages: ready, or delivered and not answered.
 
         Args:
             pairs: queue id and position of each.
+            segment: number of the journal's segment their records are in; -1 if it is not known.
         """
         found: dict[Pair, Place] = {}
         for session in self.sessions:
-            for queue_id, position, message, returns in session.unacked_messages():
+            for queue_id, position, message, returns in session.unacked_messages(segment):
                 if (queue_id, position) in pairs:
                     found[(queue_id, position)] = Place(message, int(message.location), returns)
         asked: dict[int, list[int]] = {}

@@ -8,7 +8,7 @@ another one out of a full queue belongs to the same step; such chains are worked
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from harebell.engine.vhost import Vhost
 
 
+REMEMBERED: Final = 1024
+"""Queues whose latest dead letter is remembered."""
+
+
 class _Death:
     """A message a queue gave up, not moved yet."""
 
@@ -32,6 +36,41 @@ class _Death:
         self.message = message
         self.position: i64 = position
         self.reason = reason
+
+
+class _Move:
+    """What became of the latest message of a queue: the next one is often its like.
+
+    Attributes:
+        address, header: of the message.
+        reason, second, options, generation: what else it depends on.
+        letter: made from it.
+        targets: the queues that take it.
+    """
+
+    def __init__(
+        self, death: _Death, second: i64, generation: i64, letter: DeadLetter, targets: list[Queue]
+    ) -> None:
+        self.address = death.message.address
+        self.header = death.message.header
+        self.reason = death.reason
+        self.second: i64 = second
+        self.options = death.queue.options
+        self.generation: i64 = generation
+        self.letter = letter.message
+        self.targets = targets
+
+    def fits(self, death: _Death, second: i64, generation: i64) -> bool:
+        """Tell whether the same becomes of another message of the queue, but for its body."""
+        message = death.message
+        return (
+            self.second == second
+            and self.generation == generation
+            and self.options is death.queue.options
+            and self.reason == death.reason
+            and self.address == message.address
+            and self.header == message.header
+        )
 
 
 class DeadLettering(DeadLetterSink):
@@ -54,6 +93,7 @@ class DeadLettering(DeadLetterSink):
         self._journal = journal
         self._clock = clock
         self._deaths: deque[_Death] = deque()
+        self._latest: dict[int, _Move] = {}
         self._moving: bool = False
         self._holds: i64 = 0
 
@@ -94,27 +134,41 @@ class DeadLettering(DeadLetterSink):
 
     def _move(self, death: _Death) -> None:
         queue = death.queue
-        options = queue.options
-        name = options.dead_letter_exchange
+        name = queue.options.dead_letter_exchange
         if name is not None:
-            letter = dead_letter(
-                death.message,
-                queue.name,
-                death.reason,
-                self._clock.wall // 1000,
-                name,
-                options.dead_letter_routing_key,
-            )
-            letter.message.arrived = self._clock.wall
-            routed = self._route(name, letter)
-            targets = [target for target in routed if not letter.would_cycle(target.name)]
+            now: i64 = self._clock.wall
+            latest = self._latest.get(queue.id)
+            if latest is not None and latest.fits(death, now // 1000, self._vhost.generation):
+                like = latest.letter
+                message = Message(like.address, like.header, death.message.body, like.persistent)
+                targets = latest.targets
+            else:
+                letter = self._letter(death, name, now // 1000)
+                message = letter.message
+                targets = self._targets(death, name, now // 1000, letter)
+            message.arrived = now
             if targets:
                 self.moved += 1
-                self._enqueue(letter.message, targets)
+                self._enqueue(message, targets)
             else:
                 self.dropped += 1
         if death.position > 0:
             queue.settle_dead(death.message, death.position)
+
+    def _letter(self, death: _Death, name: str, second: i64) -> DeadLetter:
+        queue = death.queue
+        key = queue.options.dead_letter_routing_key
+        return dead_letter(death.message, queue.name, death.reason, second, name, key)
+
+    def _targets(self, death: _Death, name: str, second: i64, letter: DeadLetter) -> list[Queue]:
+        """Find the queues that take a letter, and remember it if its like would go to the same ones."""
+        routing = self._route(name, letter)
+        targets = [target for target in routing.queues if not letter.would_cycle(target.name)]
+        if not routing.dynamic:
+            if len(self._latest) >= REMEMBERED:
+                self._latest.clear()
+            self._latest[death.queue.id] = _Move(death, second, self._vhost.generation, letter, targets)
+        return targets
 
     def _enqueue(self, message: Message, targets: list[Queue]) -> None:
         """Put a letter into its queues; none refuses it, for it would be lost.
@@ -132,20 +186,23 @@ class DeadLettering(DeadLetterSink):
         for target in targets:
             target.take_in(message)
 
-    def _route(self, name: str, letter: DeadLetter) -> list[Queue]:
+    def _route(self, name: str, letter: DeadLetter) -> Routing:
         vhost = self._vhost
+        routing = Routing()
         if name == "":
-            queues = [vhost.queues.get(key) for key in letter.keys]
-            return list(dict.fromkeys([queue for queue in queues if queue is not None]))
+            for key in letter.keys:
+                queue = vhost.queues.get(key)
+                if queue is not None:
+                    routing.queues[queue] = None
+            return routing
         exchange = vhost.exchanges.get(name)
         if exchange is None:
-            return []
+            return routing
         try:
             properties = parse_properties(letter.message.header)
         except MalformedContent:
             properties = Properties(letter.message.header)
-        routing = Routing()
         traverse(exchange, letter.keys, properties, vhost.exchanges.get, routing)
         for remembering in routing.remembering:
             remembering.remember(letter.message, properties)
-        return list(routing.queues)
+        return routing

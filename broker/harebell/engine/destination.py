@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from harebell.engine.exchanges.exchange import Binding
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Destination:
     """Base of queues and exchanges, so that routing can collect both in one set.
 

@@ -14,6 +14,7 @@ from harebell.amqp.handshake import Handshake, HandshakeOptions
 from harebell.amqp.methods.table import Methods
 from harebell.auth.backends import UNIX_PEER
 from harebell.engine.broker import Broker
+from harebell.server.descriptors import Descriptors
 from harebell.server.supervision import ALARM, Supervisor
 from harebell.server.transport import ClientTransport, ReadBuffer
 from harebell.server.turn import Turn
@@ -91,6 +92,7 @@ class Server:
         self._empty = asyncio.Event()
         self._empty.set()
         self._supervisor = Supervisor(self)
+        self._descriptors = Descriptors()
 
     async def start(self, listeners: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         """Listen on each address and give those really listened on.
@@ -134,6 +136,10 @@ class Server:
             self._listeners.append(listener)
             addresses.append((host, listener.sockets[0].getsockname()[1]))
         return addresses
+
+    def refuses(self) -> bool:
+        """Tell whether a socket is one too many for the process, and must be closed at once."""
+        return self._descriptors.refuse(len(self.clients))
 
     def accepted(self, client: ClientTransport, transport: asyncio.Transport) -> Connection:
         """Make the protocol object of an accepted socket."""

@@ -65,6 +65,9 @@ class ClientTransport(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the socket."""
+        if self.server.refuses():
+            cast(asyncio.Transport, transport).abort()
+            return
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self.server.options.outbound_buffer)
         self.connection = self.server.accepted(self, self.transport)

@@ -42,6 +42,7 @@ class Turn:
         self._dispatcher = broker.dispatcher
         self._residency = broker.dispatcher.residency
         self._journal = broker.journal
+        self._pager = broker.dispatcher.residency.pager
         self._expiry = broker.expiry
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = NEVER
@@ -55,7 +56,11 @@ class Turn:
         self.flush()
         self._journal.flush()
         self._residency.relieve()
-        if self._dispatcher.busy or self._broker_follows_policies():
+        if self._ahead and not self._far_ahead():
+            ahead, self._ahead = self._ahead, []
+            for client in ahead:
+                client.resume_reading(JOURNAL)
+        if self._dispatcher.busy or (self.broker.policies_changed and self._follow_policies()):
             self.soon()
         if self._expiry.next < self._wakes_at:
             self._wake_at(int(self._expiry.next))
@@ -84,10 +89,8 @@ class Turn:
             self._timer.cancel()
             self._timer = None
 
-    def _broker_follows_policies(self) -> bool:
+    def _follow_policies(self) -> bool:
         """Let some queues and exchanges follow a change of policies; True if more have to."""
-        if not self.broker.policies_changed:
-            return False
         until = time.monotonic() + POLICY_SECONDS
         self.broker.policies_changed = policy_work.step(self.broker, enough=lambda: time.monotonic() > until)
         return self.broker.policies_changed
@@ -119,17 +122,17 @@ class Turn:
         for channel in list(self.awaiting.channels):
             if not channel.release(durable):
                 self.awaiting.channels.pop(channel, None)
-        if self._ahead and self._journal.backlog() < JOURNAL_AHEAD:
-            ahead, self._ahead = self._ahead, []
-            for client in ahead:
-                client.resume_reading(JOURNAL)
         self.run()
 
     def wait_for_journal(self, client: ClientTransport) -> None:
-        """Stop reading from a publisher that is far ahead of the disk."""
-        if self._journal.backlog() >= JOURNAL_AHEAD:
+        """Stop reading from a publisher that is far ahead of the disk, until a turn finds that it is not."""
+        if self._far_ahead():
             client.pause_reading(JOURNAL)
             self._ahead.append(client)
+
+    def _far_ahead(self) -> bool:
+        """Tell whether the journal or the spill log has much to write; each tells the turn when it wrote."""
+        return self._journal.backlog() >= JOURNAL_AHEAD or self._pager.backlog >= JOURNAL_AHEAD
 
     def _again(self) -> None:
         self._scheduled = False

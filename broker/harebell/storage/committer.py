@@ -2,7 +2,8 @@
 
 It touches nothing but the open segment file and its inbox.  A failed sync is final: the pages that failed are
 marked clean and a later sync would lie, so the node stops.  A full disk is not: the batch is cut off again
-and tried until there is space, while nothing is confirmed; deletions go on, since they make the space.
+and tried until there is space, while nothing is confirmed; deletions go on, since they make the space.  Nor
+is it final when a segment cannot be opened for want of file descriptors or memory.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from harebell.storage.segments import segment_name
 
 RETRY_SECONDS: Final = 0.25
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+"""Only opening a file says so."""
+
+CANNOT_OPEN: Final = NO_DESCRIPTORS | {errno.ENOMEM}
+"""Errors of opening a file that say nothing of the disk."""
 
 
 Chore = Callable[[], None]
@@ -33,13 +39,21 @@ class Reports(NamedTuple):
 
     Attributes:
         written: a batch is written; the lsn, and whether it is durable.
-        full: the disk is full (True), or has space again (False).
+        full: the disk is full, or no segment can be opened, for this reason; None: that is over.
         failed: the disk cannot be trusted any more; nothing further is written.
     """
 
     written: Callable[[int, bool], None]
-    full: Callable[[bool], None]
+    full: Callable[[OSError | None], None]
     failed: Callable[[OSError], None]
+
+
+class _Postponed(Exception):
+    """A segment cannot be opened now; ``error`` says why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Committer:
@@ -71,7 +85,10 @@ class Committer:
         self._postponed: deque[Batch] = deque()
         self._waiting = False
         self._stopped = False
-        self._file: LogFile | None = self._open(base)
+        try:
+            self._file: LogFile | None = self._open(base)
+        except _Postponed as postponed:
+            raise postponed.error from None
         self._size = SEGMENT_HEAD_SIZE
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
@@ -143,6 +160,9 @@ class Committer:
                 self._file = self._open(base)
                 self._size = SEGMENT_HEAD_SIZE
                 break
+            except _Postponed as postponed:
+                if not self._wait(postponed.error):
+                    return
             except OSError as error:
                 if not self._space_comes(error):
                     return
@@ -167,16 +187,20 @@ class Committer:
         return True
 
     def _space_comes(self, error: OSError) -> bool:
-        """Wait a little before the next attempt, doing chores; False if told to stop meanwhile.
+        """Wait as ``_wait`` does.
 
         Raises:
             OSError: the error given, unless it says that the disk is full.
         """
         if error.errno not in FULL:
             raise error
+        return self._wait(error)
+
+    def _wait(self, error: OSError) -> bool:
+        """Wait a little before the next attempt, doing chores; False if told to stop meanwhile."""
         if not self._waiting:
             self._waiting = True
-            self._reports.full(True)
+            self._reports.full(error)
         with suppress(Empty):
             item = self._inbox.get(timeout=self._retry_seconds)
             if item is None:
@@ -190,10 +214,21 @@ class Committer:
     def _has_space(self) -> None:
         if self._waiting:
             self._waiting = False
-            self._reports.full(False)
+            self._reports.full(None)
 
     def _open(self, base: int) -> LogFile:
-        file = self._files.create(segment_name(base))
+        """Make a segment.
+
+        Raises:
+            _Postponed: the process is short of something; nothing was written.
+            OSError: the disk fails or is full.
+        """
+        try:
+            file = self._files.create(segment_name(base))
+        except OSError as error:
+            if error.errno in CANNOT_OPEN:
+                raise _Postponed(error) from None
+            raise
         try:
             head = encode_segment_head(base, self._node)
             while head:
@@ -203,7 +238,14 @@ class Committer:
             file.close()
             # A file that could not even be begun holds nothing; only a failed write may be tried again.
             raise error
-        self._files.sync_folder()
+        try:
+            self._files.sync_folder()
+        except OSError as error:
+            file.close()
+            # The folder could not be opened; the file is made once more, so nothing is taken for synced.
+            if error.errno in NO_DESCRIPTORS:
+                raise _Postponed(error) from None
+            raise
         return file
 
     def _open_file(self) -> LogFile:

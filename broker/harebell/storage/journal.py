@@ -217,6 +217,8 @@ class WriteAheadLog(Journal):
             self.enqueue(queue_id, position)
         self.bound = self.end_message()
         if returned:
+            # Returns noted before count already: replayed after this record they would count twice.
+            self._write_runs()
             self.bound = self._append(RETURNS, encode_returns(returned))
 
     def hasten(self) -> None:

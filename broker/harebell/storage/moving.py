@@ -7,7 +7,7 @@ until then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from harebell.paging import Moved, Place, journal_location
@@ -26,7 +26,8 @@ from harebell.storage.records import (
 from harebell.storage.segments import Segments
 
 RECORDS_A_SLICE: Final = 2000
-"""Records of an old segment looked at in one go."""
+OCTETS_A_SLICE: Final = 1024 * 1024
+"""Messages of an old segment looked at in one go, or octets of their records."""
 
 Pair = tuple[int, int]
 """A queue id and a position."""
@@ -35,8 +36,8 @@ Pair = tuple[int, int]
 class Engine(Protocol):
     """Who knows what is alive."""
 
-    def locate(self, pairs: set[Pair]) -> Mapping[Pair, Place]:
-        """Find what is alive among some messages."""
+    def locate(self, pairs: set[Pair], segment: int) -> Mapping[Pair, Place]:
+        """Find what is alive among some messages whose records are in a segment."""
 
     def relocate(
         self, moves: dict[int, list[Moved]], segment: int, to_segment: int
@@ -76,8 +77,8 @@ class Move:
 
     def __init__(self, data: bytes, base: int, segment: int, segments: Segments) -> None:
         self._data = data
-        self._records = walk(data, SEGMENT_HEAD_SIZE, base)
         self._base = base
+        self._found = self._messages(data)
         self._segment = segment
         self._segments = segments
         self._copies: list[_Copies] = []
@@ -93,14 +94,15 @@ class Move:
 
     def _copy(self, journal: WriteAheadLog, engine: Engine) -> None:
         found: list[_Found] = []
+        octets = 0
         self._done = True
-        for record in self._records:
-            if isinstance(record, Record):
-                self._take(record, found)
-            if len(found) >= RECORDS_A_SLICE:
+        for one in self._found:
+            found.append(one)
+            octets += one.size
+            if len(found) >= RECORDS_A_SLICE or octets >= OCTETS_A_SLICE:
                 self._done = False
                 break
-        living = engine.locate({pair for one in found for pair in one.enqueues})
+        living = engine.locate({pair for one in found for pair in one.enqueues}, self._segment)
         moves: dict[int, list[Moved]] = {}
         to_segment = int(self._segments.current)
         for one in found:
@@ -110,18 +112,24 @@ class Move:
                 moved.sort()
             self._copies.append(_Copies(int(journal.appended), to_segment, moves))
 
-    def _take(self, record: Record, found: list[_Found]) -> None:
+    def _messages(self, data: bytes) -> Iterator[_Found]:
+        """Go through the messages of the segment, those of transactions one by one, too."""
+        for record in walk(data, SEGMENT_HEAD_SIZE, self._base):
+            if isinstance(record, Record):
+                yield from self._of(record)
+
+    def _of(self, record: Record) -> Iterator[_Found]:
         offset = record.lsn - self._base + SEGMENT_HEAD_SIZE
         if record.kind == MESSAGE:
             size = RECORD_HEAD_SIZE + len(record.payload)
-            found.append(_Found(record.lsn, offset, size, decode_message(record.payload).enqueues))
+            yield _Found(record.lsn, offset, size, decode_message(record.payload).enqueues)
         elif record.kind == GROUP:
             start = RECORD_HEAD_SIZE
             for kind, payload in records_in_group(record.payload):
                 size = RECORD_HEAD_SIZE + len(payload)
                 if kind == MESSAGE:
                     enqueues = decode_message(payload).enqueues
-                    found.append(_Found(record.lsn + start, offset + start, size, enqueues))
+                    yield _Found(record.lsn + start, offset + start, size, enqueues)
                 start += size
 
     def _copy_one(

@@ -54,14 +54,23 @@ class Span:
 
 
 class Unreadable:
-    """A record that could not be read: its location, where that is, and why."""
+    """A record that is damaged: its location, where that is, and why.
 
-    def __init__(self, location: i64, name: str, offset: i64, octets: i64, reason: str) -> None:
+    Attributes:
+        index: its place in the page.
+        missing: there is no such segment of the journal, which only the event loop can judge.
+    """
+
+    def __init__(
+        self, index: i64, location: i64, name: str, offset: i64, octets: i64, reason: str, missing: bool
+    ) -> None:
+        self.index: i64 = index
         self.location: i64 = location
         self.name = name
         self.offset: i64 = offset
         self.octets: i64 = octets
         self.reason = reason
+        self.missing: bool = missing
 
 
 class PageReading:
@@ -72,6 +81,7 @@ class PageReading:
         spans: where its records are.
         messages: what was read.
         unreadable: why some of them are None.
+        given_up: records of the spill log that cannot be read were waited for long enough, so they are lost.
         done: it was read.
         dropped: nobody needs it any more.
     """
@@ -84,6 +94,7 @@ class PageReading:
         self.spans: list[Span] = []
         self.messages: list[Message | None] = []
         self.unreadable: list[Unreadable] = []
+        self.given_up: bool = False
         self.done: bool = False
         self.dropped: bool = False
 
@@ -95,6 +106,9 @@ class PageReader:
         journal: where the journal's segments are.
         spill: where the spill log is.
         unwritten: chunks of the spill log that may not be in their file yet, as this thread knows them.
+
+    Attributes:
+        spilled: what was read last, or could not be, is of the spill log.
     """
 
     def __init__(self, journal: Files, spill: Files, unwritten: list[SpillChunk]) -> None:
@@ -105,13 +119,17 @@ class PageReader:
         self._name: str = ""
         self._start: i64 = 0
         self._data: bytes = b""
-        self._reason: str = ""
+        self._error: OSError | None = None
+        self._missing: bool = False
+        self.spilled: bool = False
 
     def read(self, reading: PageReading) -> None:
         """Read what ``reading.spans`` says.
 
+        A record is damaged only if octets came back, twice, and are wrong.
+
         Raises:
-            OSError: the process ran short of something; nothing is known of the page, so ask again.
+            OSError: a record cannot be read now; nothing is known of the page, so ask again.
         """
         reading.messages = []
         reading.unreadable = []
@@ -121,6 +139,7 @@ class PageReader:
             self._read_span(reading, span, average)
 
     def _read_span(self, reading: PageReading, span: Span, average: i64) -> None:
+        self.spilled = span.spilled
         if span.name != self._name:
             self._name = span.name
             self._data = b""
@@ -130,19 +149,15 @@ class PageReader:
         while index < span.last:
             lsn: i64 = read_i64_be(locations, index * 8) >> 1
             offset: i64 = lsn - span.base + span.head
+            reach: i64 = 0
             at: i64 = offset - self._start
-            if at < 0 or at + RECORD_HEAD_SIZE > len(self._data):
-                self._load(span, offset, _reach(locations, index, span.last, average))
-                at = offset - self._start
-            size = record_size_at(self._data, at)
-            if at + size > len(self._data):
-                if not self._reason:
-                    size = max(size, _reach(locations, index, span.last, average))
-                self._load(span, offset, size)
-                at = offset - self._start
-            message = message_at(self._data, at, lsn)
+            if at < 0 or record_size_at(self._data, at) + at > len(self._data):
+                reach = _reach(locations, index, span.last, average)
+            message = self._record(reading, span, offset, lsn, reach)
             if message is None:
-                reading.unreadable.append(self._explain(reading, span, index, offset))
+                message = self._read_again(reading, span, index, offset, lsn)
+            if message is None:
+                pass
             elif span.spilled:
                 message.location = -1
                 message.share = 0
@@ -151,9 +166,59 @@ class PageReader:
             messages.append(message)
             index += 1
 
+    def _read_again(
+        self, reading: PageReading, span: Span, index: i64, offset: i64, lsn: i64
+    ) -> Message | None:
+        """Look again at a record that seems damaged: what was read may be, and not what is on the disk."""
+        start = self._start
+        data = self._data
+        self._data = b""
+        size: i64 = SMALL_OCTETS
+        if index + 1 < span.last:
+            after: i64 = read_i64_be(reading.locations, (index + 1) * 8) >> 1
+            if after > lsn:
+                size = max(RECORD_HEAD_SIZE, min(size, after - lsn))
+        message = self._record(reading, span, offset, lsn, size)
+        if message is None:
+            reading.unreadable.append(self._explain(reading, span, index, offset))
+            self._start = start
+            self._data = data
+        return message
+
+    def _record(self, reading: PageReading, span: Span, offset: i64, lsn: i64, reach: i64) -> Message | None:
+        """Read one record, and those behind it that ``reach`` octets hold.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
+        self._begin()
+        at: i64 = offset - self._start
+        if at < 0 or at + RECORD_HEAD_SIZE > len(self._data):
+            self._load(span, offset, reach)
+            at = offset - self._start
+        size = record_size_at(self._data, at)
+        if at + size > len(self._data):
+            # Where the disk fails it is asked for this record alone.
+            if self._error is None:
+                size = max(size, reach)
+            self._load(span, offset, size)
+            at = offset - self._start
+        if at + record_size_at(self._data, at) > len(self._data):
+            self._check(span, reading)
+        return message_at(self._data, at, lsn)
+
+    def _begin(self) -> None:
+        """Nothing failed yet.  (A method of its own: the compiler would take it that nothing ever fails.)"""
+        self._error = None
+        self._missing = False
+
+    def _check(self, span: Span, reading: PageReading) -> None:
+        error = self._error
+        if error is not None and not (span.spilled and reading.given_up):
+            raise error
+
     def _load(self, span: Span, offset: i64, size: i64) -> None:
         """Have the octets from an offset of the file, or as many as can be had."""
-        self._reason = ""
         if span.spilled:
             for chunk in self._unwritten:
                 start: i64 = chunk.offset - span.base
@@ -170,20 +235,21 @@ class PageReader:
                 size = max(RECORD_HEAD_SIZE, min(size, i64(reader.size()) - offset))
             self._data = self._read_some(reader, offset, size)
         except FileNotFoundError:
-            self._reason = "the file is missing"
+            self._missing = True
+        except OSError as error:
+            if error.errno in SHORTAGE:
+                raise
+            self._error = error
 
     def _read_some(self, reader: Reader, offset: i64, size: i64) -> bytes:
-        """Read; where the disk fails, only the record's head, so that no neighbour is lost with it."""
+        """Read; where the disk fails, only the record's head: what cannot be read may be a neighbour."""
         try:
             return reader.read(offset, size)
         except OSError as error:
             if error.errno in SHORTAGE:
                 raise
-            self._reason = f"it cannot be read: {error.strerror or error}"
-        try:
-            return reader.read(offset, RECORD_HEAD_SIZE)
-        except OSError:
-            return b""
+            self._error = error
+        return reader.read(offset, RECORD_HEAD_SIZE)
 
     def _reader(self, span: Span) -> Reader:
         readers = self._readers
@@ -198,8 +264,12 @@ class PageReader:
     def _explain(self, reading: PageReading, span: Span, index: i64, offset: i64) -> Unreadable:
         at: i64 = offset - self._start
         octets = record_size_at(self._data, at)
-        reason = self._reason
-        if not reason:
+        error = self._error
+        if self._missing:
+            reason = "the file is missing"
+        elif error is not None:
+            reason = f"it cannot be read: {error.strerror or error}"
+        else:
             cut = octets > 0 and at + octets > len(self._data)
             reason = "the file ends within it" if cut else "its checksum is wrong"
         octets = max(octets, RECORD_HEAD_SIZE)
@@ -208,7 +278,8 @@ class PageReader:
             if 0 < distance < octets:
                 octets = distance
         location = read_i64_be(reading.locations, index * 8)
-        return Unreadable(location, span.name, offset, octets, f"the record of a message is lost: {reason}")
+        missing = self._missing and not span.spilled
+        return Unreadable(index, location, span.name, offset, octets, reason, missing)
 
     def forget_spilled(self, base: i64) -> None:
         """A file of the spill log goes."""

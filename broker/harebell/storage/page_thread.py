@@ -2,11 +2,16 @@
 
 A full disk loses nothing: what cannot be written stays in memory, is read from there, and is tried again.
 So it does after any other error, but then nothing is tried any more.
+
+A disk that cannot be read loses nothing either: pages wait and are tried again.  When the journal cannot be
+read for long the node must stop; what is on disk is still there.  What was spilled would not outlive the node
+anyway, so it is lost when it cannot be read for as long.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +25,22 @@ from harebell.storage.spill import SpillChunk, SpillRemoval, spill_name
 
 RETRY_SECONDS: Final = 0.25
 
+PATIENCE_SECONDS: Final = 30.0
+"""For so long a page may not be readable; a process short of descriptors or memory is waited for longer."""
+
+
+class JournalUnreadable(Exception):
+    """The journal cannot be read, so the node must stop: nothing is known of messages that are on disk."""
+
+
+class Damage(NamedTuple):
+    """Neighbouring octets of a file that held messages and do not any more; ``text`` says what it means."""
+
+    file: str
+    offset: int
+    octets: int
+    text: str
+
 
 class JournalTrim(NamedTuple):
     """The journal's segments before this lsn are deleted."""
@@ -31,15 +52,18 @@ class PagerReports(NamedTuple):
     """Whom the pager tells, in the event loop.
 
     Attributes:
-        full: there is no space to spill (True), or there is again (False).
+        full: there is no space to spill, for this reason; None: there is again.
         stopped: told once: nothing is spilled any more; what was not written yet stays in memory.
-        damaged: file, offset, octets and a sentence; told once for each record that cannot be read.
-        failed: pages are not read any more, for a reason nobody foresaw: the node must stop.
+        damaged: what is lost of a page; told once for each record.
+        unreadable: the disk cannot be read, for this reason, or can again (None).
+        failed: pages are not read any more, ``JournalUnreadable`` or a reason nobody foresaw: the node must
+            stop.
     """
 
-    full: Callable[[bool], None]
+    full: Callable[[OSError | None], None]
     stopped: Callable[[OSError], None]
-    damaged: Callable[[str, int, int, str], None]
+    damaged: Callable[[list[Damage]], None]
+    unreadable: Callable[[OSError | None], None]
     failed: Callable[[Exception], None]
 
 
@@ -49,15 +73,17 @@ class Ears(NamedTuple):
     Attributes:
         written: a chunk is in its file, or nobody needs it any more.
         arrived: a page was read.
-        full: the disk is full (True), or has space again (False).
+        full: the disk is full, for this reason; None: it has space again.
         stopped: the spill log cannot be written any more; what is not written stays in memory.
-        failed: something unforeseen; the thread has ended.
+        unreadable: pages cannot be read, for this reason, or can again (None).
+        failed: the journal cannot be read, or something unforeseen; the thread has ended.
     """
 
     written: Callable[[SpillChunk], None]
     arrived: Callable[[PageReading], None]
-    full: Callable[[bool], None]
+    full: Callable[[OSError | None], None]
     stopped: Callable[[OSError], None]
+    unreadable: Callable[[OSError | None], None]
     failed: Callable[[Exception], None]
 
 
@@ -74,6 +100,7 @@ class PageThread:
         inbox: ``SpillChunk``, ``SpillRemoval``, ``PageReading`` and ``JournalTrim``, to be done in order.
         ears: whom to tell.
         retry_seconds: how long to wait after an attempt that may succeed later.
+        patience_seconds: how long a page may not be readable.
     """
 
     def __init__(
@@ -83,11 +110,13 @@ class PageThread:
         inbox: SimpleQueue[object],
         ears: Ears,
         retry_seconds: float = RETRY_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._spill = spill
         self._inbox = inbox
         self._ears = ears
         self._retry_seconds = retry_seconds
+        self._patience_seconds = patience_seconds
         self._call_soon: Callable[..., object] | None = None
         self._unwritten: list[SpillChunk] = []
         self._postponed: deque[PageReading] = deque()
@@ -99,6 +128,10 @@ class PageThread:
         self._full = False
         self._broken = False
         self._stopped = False
+        self._stopping = False
+        self._unreadable = False
+        self._unreadable_since = -1.0
+        self._read_at = 0.0
         self._thread = threading.Thread(target=self._run, name="pager", daemon=True)
 
     def start(self, call_soon: Callable[..., object], threaded: bool) -> None:
@@ -108,7 +141,8 @@ class PageThread:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; delete the spill log."""
+        """End the thread; delete the spill log, and write none of it any more."""
+        self._stopping = True
         self._inbox.put(_Stop())
         if self._thread.ident is None:
             self._run()
@@ -150,12 +184,14 @@ class PageThread:
         self._do(item)
 
     def _do(self, item: object) -> None:
-        """Do one thing, after what was left undone before."""
+        """Do one thing, after what was left undone before; None to try that again."""
         if isinstance(item, _Stop):
             self._stopped = True
+        if self._stopping:
             return
         self._write_waiting()
-        if self._postponed:
+        # A disk that fails may take its time for each attempt, and what is to be written must not wait.
+        if self._postponed and (item is None or time.monotonic() >= self._read_at):
             self._read_postponed()
         if isinstance(item, SpillChunk):
             self._unwritten.append(item)
@@ -177,26 +213,51 @@ class PageThread:
                 try:
                     self._reader.read(reading)
                 except OSError as error:
-                    if error.errno not in SHORTAGE:
-                        raise
                     self._reader.close()
+                    self._cannot_read(reading, error)
                     return
             self._postponed.popleft()
             self._tell(self._ears.arrived, reading)
+            self._unreadable_since = -1.0
+        if self._unreadable:
+            self._unreadable = False
+            self._tell(self._ears.unreadable, None)
+
+    def _cannot_read(self, reading: PageReading, error: OSError) -> None:
+        """Wait with a page.
+
+        Raises:
+            JournalUnreadable: it has waited for long enough.
+        """
+        now = time.monotonic()
+        self._read_at = now + self._retry_seconds
+        if not self._unreadable:
+            self._unreadable = True
+            self._tell(self._ears.unreadable, error)
+        if error.errno in SHORTAGE:
+            self._unreadable_since = -1.0
+        elif self._unreadable_since < 0:
+            self._unreadable_since = now
+        elif now - self._unreadable_since >= self._patience_seconds:
+            if not self._reader.spilled:
+                raise JournalUnreadable(f"the journal cannot be read: {error}") from error
+            reading.given_up = True
 
     def _write_waiting(self) -> None:
         while self._unwritten and not self._broken:
             chunk = self._unwritten[0]
             try:
-                self._write(chunk)
+                written = self._write(chunk)
             except OSError as error:
                 self._trouble(error)
+                return
+            if not written:
                 return
             del self._unwritten[0]
             self._tell(self._ears.written, chunk)
         if self._full and not self._unwritten:
             self._full = False
-            self._tell(self._ears.full, False)
+            self._tell(self._ears.full, None)
 
     def _trouble(self, error: OSError) -> None:
         if error.errno in SHORTAGE:
@@ -206,9 +267,10 @@ class PageThread:
             self._tell(self._ears.stopped, error)
         elif not self._full:
             self._full = True
-            self._tell(self._ears.full, True)
+            self._tell(self._ears.full, error)
 
-    def _write(self, chunk: SpillChunk) -> None:
+    def _write(self, chunk: SpillChunk) -> bool:
+        """Write a chunk to its file; False if it is about to be deleted instead."""
         if self._file is None or self._base != chunk.base:
             self._close()
             self._file = self._spill.create(spill_name(chunk.base))
@@ -218,12 +280,15 @@ class PageThread:
         rest = chunk.data
         try:
             while rest:
+                if self._stopping:
+                    return False
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             if error.errno in FULL or error.errno in SHORTAGE:
                 self._file.truncate(self._size)
             raise
         self._size += len(chunk.data)
+        return True
 
     def _remove(self, base: int) -> None:
         dropped = [chunk for chunk in self._unwritten if chunk.base == base]

@@ -10,11 +10,20 @@ from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from harebell.content.message import Message
-from harebell.paging import Page, Pager, PageTaker, journal_location
+from harebell.paging import Page, Pager, PageTaker, PageUnreadable, journal_location
 from harebell.storage.files import Files
 from harebell.storage.journal import WriteAheadLog
-from harebell.storage.page_reader import PageReader, PageReading, Span
-from harebell.storage.page_thread import RETRY_SECONDS, Ears, JournalTrim, PagerReports, PageThread
+from harebell.storage.page_reader import PageReader, PageReading, Span, Unreadable
+from harebell.storage.page_thread import (
+    PATIENCE_SECONDS,
+    RETRY_SECONDS,
+    Damage,
+    Ears,
+    JournalTrim,
+    JournalUnreadable,
+    PagerReports,
+    PageThread,
+)
 from harebell.storage.records import SEGMENT_HEAD_SIZE
 from harebell.storage.segments import Segments, segment_name
 from harebell.storage.spill import (
@@ -30,10 +39,6 @@ from harebell.storage.spill import (
 Claims = list[tuple[int, int]]
 
 
-class PageNotWritten(Exception):
-    """A record of the page is in the journal but not in its file yet: ask again when ``written`` says so."""
-
-
 class DiskPager(Pager):
     """The pager of a node with a data directory.
 
@@ -44,7 +49,8 @@ class DiskPager(Pager):
         journal: holds the persistent messages of durable queues.
         budget: see ``Pager``.
         spill_bytes: octets of a full file of the spill log.
-        retry_seconds: how long to wait for space on a full disk between two attempts.
+        retry_seconds: how long to wait between two attempts to write to a full disk or read a failing one.
+        patience_seconds: how long a page may not be readable before that is final.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class DiskPager(Pager):
         budget: i64,
         spill_bytes: i64 = SPILL_BYTES,
         retry_seconds: float = RETRY_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         super().__init__(budget)
         self._segments = segments
@@ -64,14 +71,15 @@ class DiskPager(Pager):
         self._inbox: SimpleQueue[object] = SimpleQueue()
         self._spill = SpillLog(self._inbox, spill_bytes)
         self._reader = PageReader(files, spill, self._spill.chunks)
-        ears = Ears(self._written, self._arrived, self._full, self._stopped, self._failed)
-        self._worker = PageThread(files, spill, self._inbox, ears, retry_seconds)
+        ears = Ears(self._written, self._arrived, self._full, self._stopped, self._unreadable, self._failed)
+        self._worker = PageThread(files, spill, self._inbox, ears, retry_seconds, patience_seconds)
         self._reports: PagerReports | None = None
         self._readings: deque[PageReading] = deque()
         self._held: list[PageReading] = []
         self._held_at: i64 = 0
         self._oldest: i64 = segments.bases[0]
         self._lost: set[int] = set()
+        self._ended: bool = False
 
     def begin(self, call_soon: Callable[..., object], reports: PagerReports, threaded: bool = True) -> None:
         """Empty the spill log's folder and start the thread.
@@ -105,6 +113,11 @@ class DiskPager(Pager):
     def pending(self) -> i64:
         """Octets spilled that are in memory still."""
         return self._spill.pending
+
+    @property
+    def backlog(self) -> i64:
+        """Octets spilled that are being written; none once nothing is written any more."""
+        return 0 if self._spill.closed else self._spill.pending
 
     def flush(self) -> None:
         """Hand over what is to be written; call it at the end of a turn and after the journal was written."""
@@ -217,20 +230,41 @@ class DiskPager(Pager):
         """Read a page at once.
 
         Raises:
-            PageNotWritten: a record was copied forward and is not in its file yet.
-            OSError: there are no file descriptors or no memory left.
+            PageUnreadable: a record was copied forward and is not in its file yet, there are no file
+                descriptors or no memory left, or the disk fails; the thread looks after the last.
         """
         reading = PageReading(page, None)
-        if not self._locate(reading):
-            raise PageNotWritten
+        # The thread took the spill log along when it failed.
+        if self._ended or not self._locate(reading):
+            raise PageUnreadable
         self._spill.flush()
+        reading.given_up = self._some_lost(page)
         try:
             self._reader.read(reading)
-        except OSError:
+        except OSError as error:
             self._reader.close()
-            raise
+            self._probe(page)
+            raise PageUnreadable(str(error)) from error
+        if self._segment_missing(reading):
+            raise PageUnreadable
         self._take_losses(reading)
         return reading.messages
+
+    def _some_lost(self, page: Page) -> bool:
+        if self._lost:
+            for index in range(page.count):
+                if page.location(index) in self._lost:
+                    return True
+        return False
+
+    def _probe(self, page: Page) -> None:
+        """Have the thread read a page for nobody: it tells whether the disk is well, and what is lost."""
+        for reading in self._readings:
+            if reading.page is page and not reading.dropped:
+                return
+        reading = PageReading(page, None)
+        self._readings.append(reading)
+        self._submit(reading)
 
     def taken(self, page: Page) -> None:
         """Give up spilled copies; claims on the journal are the messages' now."""
@@ -348,6 +382,8 @@ class DiskPager(Pager):
                 oldest.done = False
                 self._submit(oldest)
                 return
+            if not oldest.dropped and self._segment_missing(oldest):
+                return
             readings.popleft()
             messages: list[Message | None] = []
             if not oldest.dropped:
@@ -357,17 +393,25 @@ class DiskPager(Pager):
             if taker is not None:
                 taker.page_read(page, messages)
 
-    def _take_losses(self, reading: PageReading) -> None:
-        """Report what could not be read, and give up its claims; once lost, it stays lost."""
-        lost = self._lost
+    def _segment_missing(self, reading: PageReading) -> bool:
+        """Tell whether a segment is gone that nobody deleted; the node must stop, while the page stays."""
         for unreadable in reading.unreadable:
-            if unreadable.location in lost:
-                continue
-            lost.add(unreadable.location)
-            if self._reports is not None:
-                self._reports.damaged(
-                    unreadable.name, unreadable.offset, unreadable.octets, unreadable.reason
-                )
+            # A segment may go when all it held is known to be lost.
+            if unreadable.missing and unreadable.location not in self._lost:
+                self._failed(JournalUnreadable(f"the journal cannot be read: {unreadable.name} is missing"))
+                return True
+        return False
+
+    def _take_losses(self, reading: PageReading) -> None:
+        """Report what is damaged, and give up its claims; once lost, it stays lost."""
+        lost = self._lost
+        new: list[Unreadable] = []
+        for unreadable in reading.unreadable:
+            if unreadable.location not in lost:
+                lost.add(unreadable.location)
+                new.append(unreadable)
+        if new and self._reports is not None:
+            self._reports.damaged(_damage(new))
         if not lost:
             return
         messages = reading.messages
@@ -394,19 +438,47 @@ class DiskPager(Pager):
     def _written(self, chunk: SpillChunk) -> None:
         self._spill.written(chunk)
 
-    def _full(self, full: bool) -> None:
-        self._spill.full = full
+    def _full(self, error: OSError | None) -> None:
+        self._spill.full = error is not None
         if self._reports is not None:
-            self._reports.full(full)
+            self._reports.full(error)
 
     def _stopped(self, error: OSError) -> None:
         self._spill.close()
         if self._reports is not None:
             self._reports.stopped(error)
 
-    def _failed(self, error: Exception) -> None:
+    def _unreadable(self, error: OSError | None) -> None:
         if self._reports is not None:
+            self._reports.unreadable(error)
+
+    def _failed(self, error: Exception) -> None:
+        told = self._ended
+        self._ended = True
+        if self._reports is not None and not told:
             self._reports.failed(error)
+
+
+def _damage(records: list[Unreadable]) -> list[Damage]:
+    """Put neighbours in a page that are lost for the same reason together, ascending."""
+    found: list[Damage] = []
+    start: i64 = 0
+    for index in range(len(records)):
+        record = records[index]
+        if index + 1 < len(records):
+            after = records[index + 1]
+            behind = after.index == record.index + 1 and after.offset > record.offset
+            if behind and after.name == record.name and after.reason == record.reason:
+                continue
+        first = records[start]
+        octets: i64 = record.offset + record.octets - first.offset
+        count = index + 1 - start
+        what = (
+            "the record of a message is lost" if count == 1 else f"the records of {count} messages are lost"
+        )
+        found.append(Damage(first.name, first.offset, octets, f"{what}: {first.reason}"))
+        start = index + 1
+    return found
 
 
 def _add(claims: Claims, segment: i64, octets: i64) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from harebell.paging import NO_LIMIT, Page
-from harebell.storage.committer import FULL, Committer, Reports
+from harebell.storage.committer import CANNOT_OPEN, FULL, NO_DESCRIPTORS, Committer, Reports
+from harebell.storage.damage import Lost, remember
 from harebell.storage.data_dir import DataDir, DataDirError
 from harebell.storage.files import DiskFiles, Files
 from harebell.storage.journal import WriteAheadLog
 from harebell.storage.moving import Engine, Move
-from harebell.storage.page_thread import PagerReports
+from harebell.storage.page_thread import Damage, PagerReports
 from harebell.storage.pager import DiskPager
 from harebell.storage.records import BadSegment
 from harebell.storage.recovery import Loss, Recovered, recover
@@ -21,6 +24,9 @@ from harebell.storage.snapshot import BadSnapshot, Snapshot, read_snapshot, writ
 
 SEGMENTS_BEFORE_MOVING: Final = 4
 """Segments the log may have before what is alive in the oldest is copied forward."""
+
+MOVES_AHEAD: Final = 8 * 1024 * 1024
+"""Octets that may wait for the disk while messages are copied forward."""
 
 LIVE_SHARE: Final = 0.5
 """It is copied forward while less than this share of the log is alive."""
@@ -38,19 +44,23 @@ class Events(NamedTuple):
 
     Attributes:
         durable: more of the journal is durable.
-        full: the disk is full, or has space again.
-        failed: the disk cannot be trusted; the node must stop at once.
+        full: the disk is full, or no file can be opened, for this reason; None: that is over.
+        failed: the disk cannot be trusted, or not be read (``JournalUnreadable``): the node must stop.
         paged: messages were read from disk; their queues may deliver.
         no_spill: the disk that transient messages are spilled to failed; they stay in memory from now on.
-        damaged: a record that was valid is not any more: file, offset, octets, and what it means.
+        damaged: records that were valid are not any more.
+        remembered: losses are in the list now.
+        unreadable: messages on disk cannot be read now, for this reason; None: that is over.
     """
 
     durable: Callable[[], None]
-    full: Callable[[bool], None]
+    full: Callable[[OSError | None], None]
     failed: Callable[[Exception], None]
     paged: Callable[[], None] = _ignore
     no_spill: Callable[[OSError], None] = _ignore
-    damaged: Callable[[str, int, int, str], None] = _ignore
+    damaged: Callable[[list[Damage]], None] = _ignore
+    remembered: Callable[[], None] = _ignore
+    unreadable: Callable[[OSError | None], None] = _ignore
 
 
 class _Deletion(NamedTuple):
@@ -128,8 +138,9 @@ class Store:
         self._snapshot_due = bool(later) or bool(complaints)
         self._snapshot_commands = 0
         self._snapshot_segment = int(self.segments.current)
-        self._full = False
-        self._spill_full = False
+        self._full: OSError | None = None
+        self._spill_full: OSError | None = None
+        self._losses: deque[Lost] = deque()
         self._call_soon: Callable[..., object] = lambda function, *arguments: function(*arguments)
 
     def deadlines(self, queue_id: int, limited: bool, ordered: bool) -> Iterable[tuple[int, int, int]]:
@@ -182,13 +193,17 @@ class Store:
             if durable:
                 events.durable()
 
-        def full(is_full: bool) -> None:
-            self._full = is_full
+        def full(error: OSError | None) -> None:
+            self._full = error
             events.full(self._full or self._spill_full)
 
-        def spill_full(is_full: bool) -> None:
-            self._spill_full = is_full
+        def spill_full(error: OSError | None) -> None:
+            self._spill_full = error
             events.full(self._full or self._spill_full)
+
+        def damaged(found: list[Damage]) -> None:
+            self._remember(found, events.remembered)
+            events.damaged(found)
 
         def in_loop(function: Callable[..., None]) -> Callable[..., None]:
             def report(*arguments: object) -> None:
@@ -214,11 +229,30 @@ class Store:
         def from_pager(function: Callable[..., None], *arguments: object) -> None:
             call_soon(paged, function, *arguments)
 
-        self.pager.begin(
-            from_pager, PagerReports(spill_full, events.no_spill, events.damaged, events.failed), threaded
-        )
+        from_reader = PagerReports(spill_full, events.no_spill, damaged, events.unreadable, events.failed)
+        self.pager.begin(from_pager, from_reader, threaded)
         journal.committer = committer
         journal.flush()
+
+    def _remember(self, found: list[Damage], remembered: Callable[[], None]) -> None:
+        """List losses in the committer's thread, and so before what they make superfluous is deleted."""
+        committer, losses, files, call_soon = self.committer, self._losses, self.files, self._call_soon
+        losses.extend(Lost(*each) for each in found)
+        if committer is None:
+            return
+
+        def chore() -> None:
+            gathered: list[Lost] = []
+            while losses:
+                gathered.append(losses.popleft())
+            if not gathered:
+                return
+            # The log says it, too; a full disk shall not stop the node for it.
+            with suppress(OSError):
+                remember(files, gathered)
+            call_soon(remembered)
+
+        committer.do(chore)
 
     @property
     def idle(self) -> bool:
@@ -235,6 +269,8 @@ class Store:
         if self.committer is None or self._deleting:
             return
         if self._move is not None:
+            if self.journal.backlog() > MOVES_AHEAD:
+                return
             if self._move.step(self.journal, engine):
                 if self._move.missed:
                     self._moved_base = -1
@@ -299,14 +335,20 @@ class Store:
             try:
                 write_snapshot(files, deletion.snapshot)
             except OSError as error:
-                if error.errno not in FULL:
+                # What was not replaced as a whole is there still, and is replaced as a whole next time.
+                if error.errno not in FULL and error.errno not in CANNOT_OPEN:
                     raise
                 call_soon(self._deleted, 0, True)
                 return
             for name in deletion.names:
                 files.remove(name)
-            if deletion.names:
-                files.sync_folder()
+            try:
+                if deletion.names:
+                    files.sync_folder()
+            except OSError as error:
+                # The snapshot says where the log begins: segments that come back count no more.
+                if error.errno not in NO_DESCRIPTORS:
+                    raise
             call_soon(self._deleted, deletion.segments, False)
 
         committer.do(chore)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from harebell.content.message import Message, address
 from harebell.content.properties import build_header
 from harebell.engine.queues.queue import Queue
-from harebell.engine.queues.ready import AHEAD_MESSAGES, KEPT_AHEAD, ReadyStore
-from harebell.engine.queues.residency import Residency
+from harebell.engine.queues.ready import AHEAD_MESSAGES, ReadyStore
+from harebell.engine.queues.residency import KEPT_AHEAD, Residency
 from harebell.paging import FLAGGED, NO_LIMIT, PAGE_MESSAGES, RETURN, Moved
 from tests.support.pager import ShelfPager
 
@@ -117,6 +117,7 @@ def test_pages_are_read_ahead_up_to_a_bound_and_the_owner_is_told() -> None:
         shop.residency.relieve()
     for _ in range(KEPT_AHEAD):
         shop.take()
+    shop.pager.budget = NO_LIMIT
     assert not shop.store.warm()
     asked = len(shop.pager.asked)
     assert AHEAD_MESSAGES // PAGE_MESSAGES - 1 <= asked <= AHEAD_MESSAGES // PAGE_MESSAGES
@@ -264,3 +265,47 @@ def test_any_sequence_agrees_with_a_list(data: st.DataObject) -> None:
     shop.pager.hand_back()
     assert shop.drain() == [position for position, _ in ready]
     assert (int(shop.store.octets), int(shop.pager.used)) == (0, 0)
+
+
+def test_little_is_read_ahead_while_memory_is_short() -> None:
+    shop = Shop()
+    shop.fill(40_000)
+    for _ in range(10):
+        shop.residency.relieve()
+    for _ in range(KEPT_AHEAD):
+        shop.take()
+    assert not shop.store.warm()
+    assert len(shop.pager.asked) <= 2
+
+
+def test_very_many_messages_that_came_back_are_paged_too() -> None:
+    shop = Shop()
+    shop.fill(30_000)
+    for _ in range(10):
+        shop.residency.relieve()
+    taken = []
+    for _ in range(20_000):
+        if not shop.store.warm():
+            shop.pager.hand_back()
+        taken.append((shop.store.take(), int(shop.store.position)))
+    for message_taken, position in taken:
+        shop.store.put_back(message_taken, position, FLAGGED | RETURN)
+    before = int(shop.pager.used)
+    for _ in range(20):
+        shop.residency.relieve()
+    assert int(shop.pager.used) < before / 4
+    assert shop.drain() == list(range(1, 30_001))
+    assert (int(shop.store.octets), int(shop.pager.used)) == (0, 0)
+
+
+def test_shallow_stores_are_paged_when_nothing_is_deep() -> None:
+    shop = Shop(1000)
+    shop.fill(100, octets=1000)
+    shop.residency.relieve()
+    assert not shop.pager.shelf
+    assert shop.residency.press()
+    shop.store.offer()
+    shop.residency.relieve()
+    assert len(shop.pager.shelf) > 80
+    assert shop.drain() == list(range(1, 101))
+    assert not shop.residency.press()

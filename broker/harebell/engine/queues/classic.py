@@ -36,6 +36,9 @@ QUORUM_HIGHEST: Final = 31
 QUORUM_PRIORITY: Final = 4
 """The highest of a quorum queue's levels, and that of messages without a priority (RabbitMQ 4.3)."""
 
+AGAIN: Final = 100
+"""Milliseconds until something is tried again that the disk would not let happen."""
+
 UPKEEP: Final = 1000
 """Messages that expiry or a lowered limit takes out in one go."""
 
@@ -131,6 +134,10 @@ class ClassicQueue(Queue):
         if self._store.count > 0:
             self._dispatcher.schedule(self)
 
+    def offer(self) -> None:
+        """Memory is short: be listed for paging if there is anything to page."""
+        self._store.offer()
+
     def stocked(self) -> None:
         """Messages that were on disk are in memory."""
         self._store.refresh()
@@ -189,7 +196,7 @@ class ClassicQueue(Queue):
         if alone and rules.deadlines.count > 0:
             rules.deadlines.clear()
         store.append(message, position)
-        if rules.arrived(deadline, position, alone):
+        if rules.arrived(deadline, position, alone) and deadline < self.wakes_at:
             self._expiry.wake(self, deadline if alone else rules.deadlines.next())
         ring = self._ring
         if ring.members:
@@ -232,7 +239,9 @@ class ClassicQueue(Queue):
                 self._expiry.wake(self, self._clock.wall)
                 return
             budget -= 1
-            store.read_now()
+            if not store.read_now():
+                self._expiry.wake(self, self._clock.wall + AGAIN)
+                return
             if store.count > 0:
                 message = store.take()
                 self._give_up(message, store.position, MAXLEN)
@@ -372,13 +381,15 @@ class ClassicQueue(Queue):
         """Take the first ready message; ``settled`` tells the caller it needs no answer."""
         self.last_used = now
         store = self._store
-        store.read_now()
+        if not store.read_now():
+            return None
         while self._rules is not None and self._rules.timed and store.count > 0:
             if self._head_deadline(self._rules) > self._clock.wall:
                 break
             expired = store.take()
             self._give_up(expired, store.position, EXPIRED)
-            store.read_now()
+            if not store.read_now():
+                return None
         if store.count == 0:
             return None
         message = store.take()

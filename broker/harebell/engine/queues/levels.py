@@ -211,16 +211,17 @@ class PriorityStore(Stock):
         found.sort()
         return found
 
-    def read_now(self) -> None:
-        """Have the next message in memory, waiting for the disk if it must be read."""
+    def read_now(self) -> bool:
+        """Have the next message in memory, waiting for the disk; False if it cannot be read at the moment."""
         while True:
             store = self._next()
             if store is None:
-                return
-            store.read_now()
-            if store.count > 0:
+                return True
+            readable = store.read_now()
+            if not readable or store.count > 0:
                 break
         self._sum()
+        return readable
 
     def read_ahead(self) -> None:
         """Ask for what consumers will need next."""
@@ -232,6 +233,11 @@ class PriorityStore(Stock):
         """Take in what recovery found of one level."""
         self._level(level).restore(pages, 0)
         self._sum()
+
+    def offer(self) -> None:
+        """Have the levels listed for paging that have anything to page."""
+        for store in self._stores():
+            store.offer()
 
     def refresh(self) -> None:
         """Messages came from the disk: some may have turned out to be damaged."""

@@ -10,10 +10,18 @@ from mypy_extensions import i64
 
 from harebell.content.message import Message
 from harebell.engine.queues.stock import Entry
-from harebell.paging import Moved, Page, Place
+from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, Place
 
 GONE: Final = Message(b"", b"", b"", False)
 """Stands where a message was."""
+
+
+def octets_of(entries: Iterable[Entry]) -> i64:
+    """Add up header and body octets."""
+    octets: i64 = 0
+    for _, message, _ in entries:
+        octets += len(message.header) + len(message.body)
+    return octets
 
 
 def present(entries: Iterable[Entry]) -> list[Entry]:
@@ -45,6 +53,45 @@ def place_among(positions: deque[int], position: i64) -> i64:
         else:
             high = middle
     return low if low < len(positions) and positions[low] == position else -1
+
+
+def places_in_page(page: Page, wanted: list[int], gone: dict[int, tuple[int, int]]) -> list[int]:
+    """Find positions in a page, but for those that are gone from it; give their places."""
+    places: list[int] = []
+    for position in wanted:
+        index = page.index(position)
+        if index >= 0 and position not in gone:
+            places.append(index)
+    return places
+
+
+def pop_page(entries: list[Entry], kept: i64) -> list[Entry]:
+    """Take a page's worth from the end of entries, but leave so many."""
+    page: list[Entry] = []
+    octets: i64 = 0
+    while len(page) < PAGE_MESSAGES and octets < PAGE_OCTETS and len(entries) > kept:
+        entry = entries.pop()
+        octets += len(entry[1].header) + len(entry[1].body)
+        page.append(entry)
+    page.reverse()
+    return page
+
+
+def locate_returned(returned: list[Entry], wanted: list[int], found: list[tuple[int, Place]]) -> None:
+    """Find positions, ascending, in a heap of entries; afterwards it is sorted, so still a heap."""
+    returned.sort()
+    low: i64 = 0
+    for position in wanted:
+        high: i64 = len(returned)
+        while low < high:
+            middle: i64 = (low + high) // 2
+            if returned[middle][0] < position:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(returned) and returned[low][0] == position:
+            entry = returned[low]
+            found.append((position, Place(entry[1], entry[1].location, entry[2])))
 
 
 def locate_in_pages(
@@ -103,3 +150,41 @@ def relocate_in_pages(
             page.claim(segment, -left)
             page.claim(to_segment, come)
     return found
+
+
+def remove_loaded(loaded: deque[Entry], wanted: list[int], found: list[Entry]) -> i64:
+    """Take positions, ascending, out of entries, leaving ``GONE``; give their octets."""
+    freed: i64 = 0
+    first: i64 = loaded[0][0]
+    last: i64 = loaded[-1][0]
+    for position in wanted:
+        if position < first or position > last:
+            continue
+        at = place_of(loaded, position)
+        if at >= 0 and loaded[at][1] is not GONE:
+            entry = loaded[at]
+            found.append(entry)
+            loaded[at] = (position, GONE, 0)
+            freed += len(entry[1].header) + len(entry[1].body)
+    return freed
+
+
+def remove_fresh(
+    fresh: deque[Message], positions: deque[int] | None, head: i64, wanted: list[int], found: list[Entry]
+) -> i64:
+    """Take positions, ascending, out of messages that never came back, leaving ``GONE``; give their octets.
+
+    Args:
+        positions: of the messages; None if they are ``head``, ``head + 1`` and so on.
+    """
+    freed: i64 = 0
+    for position in wanted:
+        at: i64 = position - head
+        if positions is not None:
+            at = place_among(positions, position)
+        if 0 <= at < len(fresh) and fresh[at] is not GONE:
+            message = fresh[at]
+            found.append((position, message, 0))
+            fresh[at] = GONE
+            freed += len(message.header) + len(message.body)
+    return freed

@@ -40,6 +40,7 @@ class DeadLetterSink(ABC):
         """Move what was given up since ``hold``."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Queue(Destination):
     """A queue as exchanges and channels see it.
 
@@ -206,6 +207,9 @@ class Queue(Destination):
 
     def expect_deadlines(self) -> None:
         """A message with an expiration is going to come."""
+
+    def offer(self) -> None:
+        """Memory is short: be listed for paging if there is anything to page."""
 
     def stocked(self) -> None:
         """Messages that had to be read from disk are in memory."""

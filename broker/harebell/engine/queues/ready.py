@@ -7,9 +7,8 @@
     came back,   <    read from  <  8 octets for  <   just published
     oldest            pages         each message
 
-Every message in one part is older than every message in the part to its right.  What comes back was taken
-before, so it is older than all that was not.  While nothing is on disk a message goes from ``fresh`` straight
-to a consumer; positions there are consecutive, so it needs no entry of its own.
+Every message in one part is older than every message in the part to its right: what comes back was taken
+before.  Positions in ``fresh`` are consecutive, so a message needs no entry of its own there.
 
 A message that leaves from the middle (its time is over) leaves ``GONE`` in its place, never at the head, or
 its position and sizes in a dict if it is in a page.
@@ -26,29 +25,23 @@ from typing import Final
 from mypy_extensions import i64
 
 from harebell.content.message import OVERHEAD, Message
-from harebell.engine.queues.places import (
-    GONE,
-    locate_in_pages,
-    place_among,
-    place_of,
-    present,
-    relocate_in_pages,
-)
+from harebell.engine.queues import places
+from harebell.engine.queues.places import GONE
 from harebell.engine.queues.queue import Queue
-from harebell.engine.queues.residency import Residency
+from harebell.engine.queues.residency import KEPT_AHEAD, Residency
 from harebell.engine.queues.stock import Entry, Stock
-from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, Place
-
-KEPT_AHEAD: Final = 512
-"""Messages at the head that stay in memory when a queue begins to page."""
+from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, PageUnreadable, Place
 
 AHEAD_MESSAGES: Final = 8192
 AHEAD_OCTETS: Final = 4 * 1024 * 1024
 """How far pages are read ahead of consumers: so many messages, or octets of header and body."""
 
-DEEP_MESSAGES: Final = 2 * PAGE_MESSAGES
-DEEP_OCTETS: Final = 2 * PAGE_OCTETS
-"""A store this large may be paged."""
+SHORT_AHEAD_MESSAGES: Final = 2 * PAGE_MESSAGES
+SHORT_AHEAD_OCTETS: Final = PAGE_OCTETS
+"""The same while memory is short."""
+
+DEEP_RETURNED: Final = 4 * PAGE_MESSAGES
+"""So many messages that came back may be paged."""
 
 NOTHING_LOADED: Final[deque[Entry]] = deque()
 NO_PAGES: Final[deque[Page]] = deque()
@@ -70,24 +63,9 @@ class ReadyStore(Stock):
     """
 
     __slots__ = (
-        "_asked",
-        "_asked_octets",
-        "_back",
-        "_by_return",
-        "_durable",
-        "_fresh",
-        "_gone",
-        "_gone_from_pages",
-        "_head",
-        "_loaded",
-        "_loaded_octets",
-        "_owner",
-        "_pager",
-        "_pages",
-        "_positions",
-        "_residency",
-        "_returned",
-        "deep",
+        "_asked", "_asked_octets", "_back", "_by_return", "_durable", "_fresh", "_fresh_octets",
+        "_gone", "_gone_from_pages", "_head", "_loaded", "_loaded_octets", "_owner", "_pager",
+        "_pages", "_positions", "_residency", "_returned", "deep",
     )  # fmt: skip
 
     def __init__(self, owner: Queue, residency: Residency, dense: bool, by_return: bool = False) -> None:
@@ -106,6 +84,7 @@ class ReadyStore(Stock):
         self._asked: i64 = 0
         self._asked_octets: i64 = 0
         self._fresh: deque[Message] = deque()
+        self._fresh_octets: i64 = 0
         self._head: i64 = 1
         self._positions: deque[int] | None = None if dense else deque()
         self._gone: i64 = 0
@@ -125,8 +104,11 @@ class ReadyStore(Stock):
         self.count += 1
         self.octets += size
         self.bodies += body
+        self._fresh_octets += size
         self._pager.used += size + OVERHEAD
-        if not self.deep and (len(fresh) >= DEEP_MESSAGES or self.octets >= DEEP_OCTETS):
+        if not self.deep and (
+            len(fresh) >= self._residency.deep_messages or self._fresh_octets >= self._residency.deep_octets
+        ):
             self._residency.add(self)
 
     def skip(self, position: i64) -> None:
@@ -148,9 +130,13 @@ class ReadyStore(Stock):
         self.octets += size
         self.bodies += len(message.body)
         self._pager.used += size + OVERHEAD
+        if not self.deep and len(self._returned) >= DEEP_RETURNED:
+            self._residency.add(self)
 
     def warm(self) -> bool:
         """Tell whether the oldest message is in memory; if it is not, it is being read from now on."""
+        if self._gone == 0 and self.count == len(self._fresh):
+            return self.count > 0
         if self._returned or self._back or self._loaded:
             return True
         if self._pages:
@@ -160,35 +146,40 @@ class ReadyStore(Stock):
 
     def take(self) -> Message:
         """Take the oldest message, which must be in memory; sets ``position`` and ``returns``."""
-        if self._returned:
-            position, message, returns = heappop(self._returned)
-            self.position = position
-            self.returns = returns
-        elif self._back:
-            position, message, returns = self._back.popleft()
-            self.position = position
-            self.returns = returns
+        if self._gone == 0 and self.count == len(self._fresh):
+            message = self._next_fresh()
+        elif self._returned or self._back:
+            entry = heappop(self._returned) if self._returned else self._back.popleft()
+            self.position = entry[0]
+            self.returns = entry[2]
+            message = entry[1]
         elif self._loaded:
             position, message, returns = self._loaded.popleft()
             self.position = position
             self.returns = returns
             self._loaded_octets -= len(message.header) + len(message.body)
         else:
-            message = self._fresh.popleft()
-            positions = self._positions
-            if positions is not None:
-                self.position = positions.popleft()
-            else:
-                self.position = self._head
-                self._head += 1
-            self.returns = 0
-        size: i64 = len(message.header) + len(message.body)
+            message = self._next_fresh()
+        body: i64 = len(message.body)
+        size: i64 = len(message.header) + body
         self.count -= 1
         self.octets -= size
-        self.bodies -= len(message.body)
+        self.bodies -= body
         self._pager.used -= size + OVERHEAD
         if self._gone > 0:
             self._trim()
+        return message
+
+    def _next_fresh(self) -> Message:
+        message = self._fresh.popleft()
+        self._fresh_octets -= len(message.header) + len(message.body)
+        self.returns = 0
+        positions = self._positions
+        if positions is None:
+            self.position = self._head
+            self._head += 1
+        else:
+            self.position = positions.popleft()
         return message
 
     def fronts(self) -> list[Stock]:
@@ -240,19 +231,30 @@ class ReadyStore(Stock):
             else:
                 self._head += 1
 
-    def read_now(self) -> None:
-        """Have the oldest message in memory, waiting for the disk if it must be read."""
+    def read_now(self) -> bool:
+        """Have the oldest message in memory, waiting for the disk; False if it cannot be read now."""
         while not self._returned and not self._back and not self._loaded and self._pages:
             page = self._pages[0]
-            self._take_page(page, self._pager.read(page))
+            try:
+                messages = self._pager.read(page)
+            except PageUnreadable:
+                self.read_ahead()
+                return False
+            self._take_page(page, messages)
+        return True
 
     def read_ahead(self) -> None:
         """Ask for the pages that consumers will need next."""
         pages = self._pages
+        most: i64 = AHEAD_MESSAGES
+        most_octets: i64 = AHEAD_OCTETS
+        if self._pager.used > self._pager.budget:
+            most = SHORT_AHEAD_MESSAGES
+            most_octets = SHORT_AHEAD_OCTETS
         while self._asked < len(pages):
             waiting: i64 = len(self._loaded) + self._asked * PAGE_MESSAGES
             octets: i64 = self._loaded_octets + self._asked_octets
-            if waiting > AHEAD_MESSAGES - PAGE_MESSAGES or (waiting > 0 and octets >= AHEAD_OCTETS):
+            if waiting > most - PAGE_MESSAGES or (waiting > 0 and octets >= most_octets):
                 return
             page = pages[self._asked]
             self._asked += 1
@@ -305,15 +307,26 @@ class ReadyStore(Stock):
 
     def is_deep(self) -> bool:
         """Tell whether there may be something to page."""
-        return len(self._fresh) >= DEEP_MESSAGES or (len(self._fresh) > 0 and self.octets >= DEEP_OCTETS)
+        return self._fresh_deep() or len(self._returned) >= DEEP_RETURNED
+
+    def offer(self) -> None:
+        """Be listed for paging if there is anything to page."""
+        if not self.deep and self.is_deep():
+            self._residency.add(self)
+
+    def _fresh_deep(self) -> bool:
+        residency = self._residency
+        return len(self._fresh) >= residency.deep_messages or self._fresh_octets >= residency.deep_octets
 
     def page_out(self, most: i64) -> i64:
-        """Write up to ``most`` pages of the oldest fresh messages, and give how many were written."""
+        """Write up to ``most`` pages, of what came back last and of the oldest fresh ones; give how many."""
         written: i64 = 0
-        if not self._pages and not self._loaded:
+        if len(self._returned) >= DEEP_RETURNED:
+            written = self._page_returned(most)
+        if not self._pages and not self._loaded and self._fresh_deep():
             self._keep_head()
-        while written < most and self.is_deep():
-            entries = self._oldest_fresh()
+        while written < most and self._fresh_deep():
+            entries = self._take_fresh(PAGE_MESSAGES)
             if not entries:
                 break
             page = self._pager.write(entries, self._durable)
@@ -325,28 +338,45 @@ class ReadyStore(Stock):
             written += 1
         return written
 
+    def _page_returned(self, most: i64) -> i64:
+        """Write what came back, the newest first, with what is loaded behind it: pages lie behind both."""
+        entries = sorted(self._returned)
+        entries.extend(places.present(self._loaded))
+        self._gone -= len(self._returned) + len(self._loaded) - len(entries)
+        written: i64 = 0
+        while written < most and len(entries) > KEPT_AHEAD:
+            chunk = places.pop_page(entries, KEPT_AHEAD)
+            page = self._pager.write(chunk, self._durable)
+            if page is None:
+                entries.extend(chunk)
+                break
+            self._add_page(page)
+            self._pages.rotate(1)
+            # Pages that were asked for come later than this one now: they are asked for again in their turn.
+            self._asked = 0
+            self._asked_octets = 0
+            self._pager.used -= page.octets + page.count * OVERHEAD
+            written += 1
+        self._returned = entries
+        self._loaded = NOTHING_LOADED
+        self._loaded_octets = 0
+        return written
+
     def _add_page(self, page: Page) -> None:
         if self._pages is NO_PAGES:
             self._pages = deque()
         self._pages.append(page)
 
     def _keep_head(self) -> None:
-        if self._loaded is NOTHING_LOADED:
-            self._loaded = deque()
-        octets: i64 = 0
-        while len(self._loaded) < KEPT_AHEAD and octets < PAGE_OCTETS and self._fresh:
-            entry = self._pop_fresh()
-            if entry[1] is GONE:
-                self._gone -= 1
-                continue
-            octets += len(entry[1].header) + len(entry[1].body)
-            self._loaded.append(entry)
-        self._loaded_octets = octets
+        kept = self._take_fresh(self._residency.kept_ahead)
+        self._loaded = deque(kept)
+        self._loaded_octets = places.octets_of(kept)
 
-    def _oldest_fresh(self) -> list[Entry]:
+    def _take_fresh(self, most: i64) -> list[Entry]:
+        """Take the oldest that never came back: so many, or a page's octets of them."""
         entries: list[Entry] = []
         octets: i64 = 0
-        while len(entries) < PAGE_MESSAGES and octets < PAGE_OCTETS and self._fresh:
+        while len(entries) < most and octets < PAGE_OCTETS and self._fresh:
             entry = self._pop_fresh()
             if entry[1] is GONE:
                 self._gone -= 1
@@ -356,12 +386,8 @@ class ReadyStore(Stock):
         return entries
 
     def _pop_fresh(self) -> Entry:
-        positions = self._positions
-        if positions is not None:
-            return (positions.popleft(), self._fresh.popleft(), 0)
-        position: i64 = self._head
-        self._head = position + 1
-        return (position, self._fresh.popleft(), 0)
+        message = self._next_fresh()
+        return (self.position, message, 0)
 
     def _undo(self, entries: list[Entry]) -> None:
         positions = self._positions
@@ -375,6 +401,7 @@ class ReadyStore(Stock):
                     self._head -= 1
                 self._head = entry[0]
             self._fresh.appendleft(entry[1])
+            self._fresh_octets += len(entry[1].header) + len(entry[1].body)
 
     def remove(self, wanted: list[int]) -> list[Entry]:
         """Take messages from wherever they are; those that are not here are passed over.
@@ -394,11 +421,19 @@ class ReadyStore(Stock):
                 for entry in found:
                     self._pager.used -= len(entry[1].header) + len(entry[1].body) + OVERHEAD
         if self._loaded:
-            self._remove_loaded(wanted, found)
+            before: i64 = len(found)
+            freed = places.remove_loaded(self._loaded, wanted, found)
+            self._gone += len(found) - before
+            self._loaded_octets -= freed
+            self._pager.used -= freed + (len(found) - before) * OVERHEAD
         if self._pages:
             self._remove_paged(wanted, found)
         if self._fresh:
-            self._remove_fresh(wanted, found)
+            before = len(found)
+            freed = places.remove_fresh(self._fresh, self._positions, self._head, wanted, found)
+            self._gone += len(found) - before
+            self._fresh_octets -= freed
+            self._pager.used -= freed + (len(found) - before) * OVERHEAD
         for entry in found:
             self.count -= 1
             self.octets -= len(entry[1].header) + len(entry[1].body)
@@ -406,62 +441,24 @@ class ReadyStore(Stock):
         self._trim()
         return found
 
-    def _remove_loaded(self, wanted: list[int], found: list[Entry]) -> None:
-        loaded = self._loaded
-        first: i64 = loaded[0][0]
-        last: i64 = loaded[-1][0]
-        for position in wanted:
-            if position < first or position > last:
-                continue
-            at = place_of(loaded, position)
-            if at >= 0 and loaded[at][1] is not GONE:
-                entry = loaded[at]
-                found.append(entry)
-                loaded[at] = (position, GONE, 0)
-                self._gone += 1
-                size: i64 = len(entry[1].header) + len(entry[1].body)
-                self._loaded_octets -= size
-                self._pager.used -= size + OVERHEAD
-
     def _remove_paged(self, wanted: list[int], found: list[Entry]) -> None:
         if self._gone_from_pages is NONE_GONE:
             self._gone_from_pages = {}
         gone = self._gone_from_pages
         at: i64 = 0
         for page in self._pages:
-            while at < len(wanted) and wanted[at] < page.first:
-                at += 1
-            places: list[tuple[int, int]] = []
-            while at < len(wanted) and wanted[at] <= page.last:
-                index = page.index(wanted[at])
-                if index >= 0 and wanted[at] not in gone:
-                    places.append((wanted[at], index))
-                at += 1
-            if not places:
-                continue
-            messages = self._pager.read(page)
-            for position, place in places:
+            end: i64 = at
+            while end < len(wanted) and wanted[end] <= page.last:
+                end += 1
+            slots = places.places_in_page(page, wanted[at:end], gone)
+            at = end
+            messages = self._peeked(page) if slots else []
+            for place in slots if messages else []:
                 message = messages[place]
                 if message is not None:
-                    found.append((position, message, page.returned(place)))
-                    gone[position] = (message.size(), len(message.body))
+                    found.append((page.position(place), message, page.returned(place)))
+                    gone[page.position(place)] = (message.size(), len(message.body))
                     page.claim(i64(message.segment), -i64(message.share))
-
-    def _remove_fresh(self, wanted: list[int], found: list[Entry]) -> None:
-        fresh = self._fresh
-        positions = self._positions
-        for position in wanted:
-            at: i64 = -1
-            if positions is None:
-                at = position - self._head
-            else:
-                at = place_among(positions, position)
-            if 0 <= at < len(fresh) and fresh[at] is not GONE:
-                message = fresh[at]
-                found.append((position, message, 0))
-                fresh[at] = GONE
-                self._gone += 1
-                self._pager.used -= len(message.header) + len(message.body) + OVERHEAD
 
     def oldest(self) -> Message | None:
         """Give the oldest message if it is in memory; if it is not, it is being read from now on."""
@@ -498,15 +495,22 @@ class ReadyStore(Stock):
         """List the oldest messages without taking them; reads pages if it must."""
         found = nsmallest(most, self._returned)
         found.extend(islice(self._back, max(0, most - len(found))))
-        found.extend(islice(present(self._loaded), max(0, most - len(found))))
+        found.extend(islice(places.present(self._loaded), max(0, most - len(found))))
         for page in self._pages:
             if len(found) >= most:
                 return found[:most]
-            for index, message in enumerate(self._pager.read(page)):
+            for index, message in enumerate(self._peeked(page)):
                 if message is not None and page.position(index) not in self._gone_from_pages:
                     found.append((page.position(index), message, page.returned(index)))
         found.extend(islice(self._fresh_entries(), max(0, most - len(found))))
         return found[:most]
+
+    def _peeked(self, page: Page) -> list[Message | None]:
+        """Read a page that stays where it is; nothing if it cannot be read at the moment."""
+        try:
+            return self._pager.read(page)
+        except PageUnreadable:
+            return []
 
     def _fresh_entries(self) -> Iterable[Entry]:
         positions: Iterable[int] | None = self._positions
@@ -520,7 +524,7 @@ class ReadyStore(Stock):
 
     def in_memory(self) -> list[Entry]:
         """List all messages that are in memory, in no order."""
-        return [*self._returned, *self._back, *present(self._loaded), *self._fresh_entries()]
+        return [*self._returned, *self._back, *places.present(self._loaded), *self._fresh_entries()]
 
     def clear(self) -> list[Page]:
         """Forget everything and give the pages there were."""
@@ -541,6 +545,7 @@ class ReadyStore(Stock):
         self._loaded = NOTHING_LOADED
         self._pages = NO_PAGES
         self._fresh.clear()
+        self._fresh_octets = 0
         if self._positions is not None:
             self._positions.clear()
         self._loaded_octets = 0
@@ -564,7 +569,9 @@ class ReadyStore(Stock):
         """
         found: list[tuple[int, Place]] = []
         positions = set(wanted)
-        for position, message, returns in [*self._returned, *self._back]:
+        if self._returned:
+            places.locate_returned(self._returned, wanted, found)
+        for position, message, returns in self._back:
             if position in positions:
                 found.append((position, Place(message, message.location, returns)))
         if self._loaded and self._loaded[0][0] <= wanted[-1]:
@@ -572,7 +579,7 @@ class ReadyStore(Stock):
                 if position in positions and message is not GONE:
                     found.append((position, Place(message, message.location, returns)))
         if self._pages:
-            locate_in_pages(self._pages, self._gone_from_pages, wanted, found)
+            places.locate_in_pages(self._pages, self._gone_from_pages, wanted, found)
         if self._positions is None:
             head: i64 = self._head
             for position in wanted:
@@ -587,13 +594,5 @@ class ReadyStore(Stock):
         return found
 
     def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
-        """Note that the records of paged messages were copied forward.
-
-        Args:
-            moved: by ascending position.
-            segment, to_segment: numbers of the journal's segments.
-
-        Returns:
-            The positions that are in pages.
-        """
-        return relocate_in_pages(self._pages, self._gone_from_pages, moved, segment, to_segment)
+        """Note that the records of paged messages were copied forward."""
+        return places.relocate_in_pages(self._pages, self._gone_from_pages, moved, segment, to_segment)

@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
-from harebell.paging import Pager
+from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Pager
 
 if TYPE_CHECKING:
     from harebell.engine.queues.ready import ReadyStore
+
+DEEP_MESSAGES: Final = 2 * PAGE_MESSAGES
+DEEP_OCTETS: Final = 2 * PAGE_OCTETS
+"""A store with so many messages that never came back, or octets of them, may be paged."""
+
+KEPT_AHEAD: Final = 512
+"""Messages at the head that stay in memory when a queue begins to page."""
+
+PRESSED_MESSAGES: Final = 64
+PRESSED_OCTETS: Final = 64 * 1024
+PRESSED_KEPT: Final = 8
+"""The same while memory is short although no store is deep: there are very many of them."""
 
 PAGES_A_TURN: Final = 16
 STORES_A_TURN: Final = 64
@@ -22,10 +34,17 @@ class Residency:
 
     Args:
         pager: the disk, with the budget.
+
+    Attributes:
+        deep_messages, deep_octets: from so many on a store may be paged.
+        kept_ahead: messages at the head that stay in memory.
     """
 
     def __init__(self, pager: Pager) -> None:
         self.pager = pager
+        self.deep_messages: i64 = DEEP_MESSAGES
+        self.deep_octets: i64 = DEEP_OCTETS
+        self.kept_ahead: i64 = KEPT_AHEAD
         self._deep: deque[ReadyStore] = deque()
 
     def add(self, store: ReadyStore) -> None:
@@ -52,6 +71,23 @@ class Residency:
                 self._deep.append(store)
             else:
                 store.deep = False
+
+    def press(self) -> bool:
+        """Go for shallow stores, too, if that is needed, or no longer; called now and then.
+
+        Returns:
+            True if stores that are deep by now should be added.
+        """
+        pager = self.pager
+        if pager.used > pager.budget + pager.budget // 8 and not self._deep:
+            self.deep_messages = PRESSED_MESSAGES
+            self.deep_octets = PRESSED_OCTETS
+            self.kept_ahead = PRESSED_KEPT
+        elif pager.used < pager.budget // 2:
+            self.deep_messages = DEEP_MESSAGES
+            self.deep_octets = DEEP_OCTETS
+            self.kept_ahead = KEPT_AHEAD
+        return self.kept_ahead == PRESSED_KEPT
 
     def forget_shallow(self) -> None:
         """Drop stores that are no longer deep or gone; called now and then."""

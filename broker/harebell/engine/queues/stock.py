@@ -82,9 +82,12 @@ class Stock(PageTaker):
         """Take messages, by ascending position, from wherever they are; pass over what is not here."""
         raise NotImplementedError
 
-    def read_now(self) -> None:
-        """Have the next message in memory, waiting for the disk if it must be read."""
+    def read_now(self) -> bool:
+        """Have the next message in memory, waiting for the disk; False if it cannot be read at the moment."""
         raise NotImplementedError
+
+    def offer(self) -> None:
+        """Be listed for paging if there is anything to page."""
 
     def refresh(self) -> None:
         """Messages came from the disk: some may have turned out to be damaged."""
