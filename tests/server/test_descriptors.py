@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import socket
-import time
 from pathlib import Path
 
 from pamqp import commands
