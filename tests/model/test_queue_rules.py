@@ -110,11 +110,12 @@ class ModelQueue:
         return (most is not None and count > most) or (most_octets is not None and total > most_octets)
 
     def limit(self) -> int | None:
-        """Give the returns a message may have."""
-        found = self.number_of("delivery-limit")
-        if not self.quorum or found == -1:
+        """Give the returns a message may have; -1 is no limit, and any limit goes before it."""
+        if not self.quorum:
             return None
-        return 20 if found is None else found
+        found = [self.arguments.get("x-delivery-limit"), self.policy.get("delivery-limit")]
+        limits = [each for each in found if each is not None and each >= 0]
+        return min(limits, default=None if -1 in found else 20)
 
     def overflow(self) -> str:
         """Give what happens when a limit is reached."""
