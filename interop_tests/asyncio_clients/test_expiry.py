@@ -253,8 +253,9 @@ async def test_a_message_with_no_time_expires_at_once_if_nobody_waits(
         channel.basic_publish(b"x", routing_key=queue, properties=properties, mandatory=True)
     )
     assert isinstance(confirmation, Basic.Ack)
-    assert await get_body(channel, queue) is None
+    # Asked at once, a busy RabbitMQ may still hand it out of a quorum queue.
     assert (await dead.next()).body == b"x"
+    assert await get_body(channel, queue) is None
 
 
 async def test_a_message_with_no_time_reaches_a_waiting_consumer(

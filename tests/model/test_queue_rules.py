@@ -396,6 +396,9 @@ class World:
             if queue.text_of("dead-letter-exchange") is not None:
                 if source is None or source.body != body:
                     break
+                found = {self._queue(number).name for number, _ in places}
+                if self.refused and self._destinations(queue, source, AUTOMATIC)[0] != found:
+                    break
                 records[index] = ("moved",)
                 self._settled(queue, fields[1], (body, places))
                 return
