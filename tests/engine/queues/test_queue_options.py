@@ -121,6 +121,23 @@ def test_what_came_back_hides_nothing_that_is_over(node: Node, channel: ClientCh
     assert ready(node) == [b"for ever"]
 
 
+def test_what_comes_behind_nothing_but_returned_messages_goes_on_time(
+    node: Node, channel: ClientChannel
+) -> None:
+    declare(channel)
+    put(channel, b"over", expiration="0")
+    put(channel, b"first")
+    delivery = channel.get("q")
+    assert delivery is not None
+    put(channel, b"brief", expiration="50")
+    node.advance(60)
+    channel.nack(delivery.tag)
+    put(channel, b"brief too", expiration="100")
+    put(channel, b"last")
+    node.advance(110)
+    assert ready(node) == [b"first", b"last"]
+
+
 def test_unacked_messages_do_not_expire_and_die_when_they_return_late(
     node: Node, channel: ClientChannel
 ) -> None:

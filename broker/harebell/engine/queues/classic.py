@@ -192,8 +192,8 @@ class ClassicQueue(Queue):
             store.skip(position)
             self._give_up(message, position, EXPIRED)
             return
-        alone: bool = store.count == 0
-        if alone and rules.deadlines.count > 0:
+        alone: bool = not store.has_front()
+        if store.count == 0 and rules.deadlines.count > 0:
             rules.deadlines.clear()
         store.append(message, position)
         if rules.arrived(deadline, position, alone) and deadline < self.wakes_at:
@@ -314,7 +314,12 @@ class ClassicQueue(Queue):
                 message = store.take_front(part)
                 self._give_up(message, store.position, EXPIRED)
                 message = part.front()
-        return nearest
+        # Where very many came back, some of the oldest that did not lie among them.
+        while budget > 0 and self._head_deadline(rules) <= now:
+            budget -= 1
+            message = store.take()
+            self._give_up(message, store.position, EXPIRED)
+        return min(nearest, self._head_deadline(rules))
 
     def _head_deadline(self, rules: Rules) -> i64:
         """Give the deadline of the next message; ``NEVER`` also while it is on disk."""

@@ -186,6 +186,10 @@ class ReadyStore(Stock):
         """Give the store itself: its messages are in order of arrival, but for those that came back."""
         return [self]
 
+    def has_front(self) -> bool:
+        """Tell whether a message waits that never came back."""
+        return len(self._fresh) > 0 or len(self._loaded) > 0 or len(self._pages) > 0
+
     def front(self) -> Message | None:
         """Give the oldest message that never came back, if it is in memory; else it is being read."""
         if self._loaded:
@@ -466,11 +470,7 @@ class ReadyStore(Stock):
             return None
         if self._returned:
             return self._returned[0][1]
-        if self._back:
-            return self._back[0][1]
-        if self._loaded:
-            return self._loaded[0][1]
-        return self._fresh[0]
+        return self._back[0][1] if self._back else self.front()
 
     def allow_gaps(self) -> None:
         """From now on positions are given with gaps."""

@@ -153,7 +153,7 @@ class Rules:
         """Note the deadline of a message that joins the queue; True if the queue must be looked at by then.
 
         Args:
-            alone: True if no other message waits.
+            alone: True if no other message waits that never came back; those that did are in the index.
         """
         if self._chained and (alone or deadline >= self._chain):
             self._chain = deadline

@@ -66,6 +66,10 @@ class Stock(PageTaker):
         """Give the parts whose messages are in order of arrival, but for those that came back."""
         raise NotImplementedError
 
+    def has_front(self) -> bool:
+        """Tell whether a message waits that never came back, of stores that are one of their ``fronts``."""
+        return self.count > 0
+
     def front(self) -> Message | None:
         """Give the oldest message that never came back, if it is in memory; of one of the ``fronts``."""
         raise NotImplementedError
