@@ -26,6 +26,7 @@ HOT_MODULES = (
     "content.message",
     "content.table",
     "content.properties",
+    "content.scanning",
     "engine.destination",
     "engine.options",
     "engine.consumers",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harebell.content.message import Message
+from harebell.content.message import Message, address
+from harebell.content.properties import build_header
 from harebell.paging import FLAGGED, RETURN
 from harebell.storage.damage import acknowledge, read_damage
 from harebell.storage.records import (
@@ -23,7 +24,9 @@ from harebell.storage.records import (
     SYNCED,
     BadSegment,
     Record,
+    StoredMessage,
     encode_group,
+    encode_message,
     encode_returns,
     message_at,
     walk,
@@ -104,6 +107,17 @@ def test_a_message_copied_forward_is_one_message_and_keeps_its_flag(disk: FakeDi
     found = recovered(disk)
     assert entries(found) == {1: (first.end, RETURN | FLAGGED)}
     assert [page.claims for page in found.queues[1].pages()] == [[(1, first.starts[1] - first.starts[0])]]
+
+
+def test_a_copied_message_with_an_expiration_and_no_priority_keeps_having_none(disk: FakeDisk) -> None:
+    def stored(priority: int | None, *enqueues: tuple[int, int]) -> bytes:
+        header = build_header(1, priority=priority, expiration="60000")
+        return encode_message(StoredMessage(True, address("", "q"), header, b"x", list(enqueues)))
+
+    segment = Segment(0).add(MESSAGE, stored(None, (1, 1))).add(MESSAGE, stored(5, (1, 2)))
+    segment.add(MESSAGE, stored(None, (1, 1))).clean().put(disk)
+    levels = recovered(disk).queues[1].leveled_pages(255, 0)
+    assert {level: [int(page.first) for page in pages] for level, pages in levels.items()} == {0: [1], 5: [2]}
 
 
 @pytest.mark.parametrize("cut", range(1, 60))

@@ -7,8 +7,14 @@ from collections.abc import Container
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i64
 
-from harebell.content.properties import parse_properties
-from harebell.errors import MalformedContent
+from harebell.content.scanning import (
+    FLAGS_AT,
+    HAS_EXPIRATION,
+    HAS_PRIORITY,
+    PROPERTIES_AT,
+    expiration_of,
+    priority_of,
+)
 from harebell.paging import journal_location
 from harebell.storage.backlog import Backlog
 from harebell.storage.records import (
@@ -30,11 +36,6 @@ from harebell.storage.records import (
     SYNCED,
     valid_size_at,
 )
-
-FEWEST_HEADER_OCTETS = 14
-FLAGS_AT = 12
-PRIORITY_OR_EXPIRATION = 0x09
-"""Those of the property flags, in the upper octet of the two."""
 
 PAD_DAMAGED = 1
 """First octet of a PAD that covers what had been on stable storage; 0 if the power went before it was."""
@@ -266,14 +267,20 @@ class Recovered:
         share: i64 = size // count if count > 1 else size
         location = journal_location(lsn)
         described: bool = (
-            header_size >= FEWEST_HEADER_OCTETS and data[header + FLAGS_AT] & PRIORITY_OR_EXPIRATION != 0
+            header_size >= PROPERTIES_AT and data[header + FLAGS_AT] & (HAS_PRIORITY | HAS_EXPIRATION) != 0
         )
+        priority: i64 = 0
+        expiration: i64 = -1
+        if described:
+            raw = data[header : header + header_size]
+            priority = max(0, priority_of(raw))
+            expiration = expiration_of(raw)
         while at < after:
             queue = self._backlog(read_i64_be(data, at), lsn)
             position = read_i64_be(data, at + 8)
             queue.enqueue(position, location, octets, share, arrived)
             if described:
-                _describe(queue, position, data[header : header + header_size])
+                queue.describe(position, priority, expiration)
             at += ENQUEUE_SIZE
 
     def _backlog(self, queue_id: i64, lsn: i64) -> Backlog:
@@ -286,17 +293,3 @@ class Recovered:
             self.queues[queue_id] = queue
         self._queue = queue
         return queue
-
-
-def _describe(queue: Backlog, position: i64, header: bytes) -> None:
-    try:
-        properties = parse_properties(header)
-    except MalformedContent:
-        return
-    expiration: i64 = -1
-    at: i64 = properties.expiration_at
-    if at >= 0:
-        text = header[at + 1 : at + 1 + header[at]].removeprefix(b"+")
-        if text.isdigit() and len(text.lstrip(b"0")) < 19:
-            expiration = int(text)
-    queue.describe(position, properties.priority, expiration)

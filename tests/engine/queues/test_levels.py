@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from harebell.content.message import Message, address
 from harebell.content.properties import build_header
-from harebell.engine.queues.levels import PriorityStore, priority_of
+from harebell.content.scanning import priority_of
+from harebell.engine.queues.levels import PriorityStore
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.ready import ReadyStore
 from harebell.engine.queues.residency import Residency

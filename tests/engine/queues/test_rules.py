@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from harebell.content.message import Message, address
 from harebell.content.properties import build_header
+from harebell.content.scanning import expiration_of
 from harebell.engine.deadlines import NEVER
 from harebell.engine.options import QueueOptions
-from harebell.engine.queues.rules import Rules, asks_for_rules, expiration_of
+from harebell.engine.queues.rules import Rules, asks_for_rules
 
 NOW = 1_700_000_000_000
 

@@ -16,6 +16,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from harebell.content.message import OVERHEAD, Message
+from harebell.content.scanning import FLAGS_AT, HAS_PRIORITY
 from harebell.content.table import Table
 from harebell.engine.consumers import Consumer, ConsumerRing, Unacked
 from harebell.engine.dead_letter import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED
@@ -23,7 +24,7 @@ from harebell.engine.deadlines import NEVER
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
 from harebell.engine.options import DISABLED, REJECT_PUBLISH_DLX, QueueOptions
-from harebell.engine.queues.levels import FLAGS_AT, HAS_PRIORITY, PriorityStore
+from harebell.engine.queues.levels import PriorityStore
 from harebell.engine.queues.queue import DeadLetterSink, Queue
 from harebell.engine.queues.ready import ReadyStore
 from harebell.engine.queues.retries import Retries, retry_delay

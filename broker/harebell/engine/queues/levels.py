@@ -2,66 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from librt.strings import read_i32_be
 from mypy_extensions import i64
 
 from harebell.content.message import Message
+from harebell.content.scanning import priority_of
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.ready import ReadyStore
 from harebell.engine.queues.residency import Residency
 from harebell.engine.queues.stock import Entry, Stock
 from harebell.paging import Moved, Page, Place
-
-HAS_PRIORITY: Final = 0x08
-"""The flag of the priority property in the first octet of a content header's flag word."""
-
-FLAGS_AT: Final = 12
-PROPERTIES_AT: Final = 14
-"""Offsets of the flag word in a content header, and of the first property."""
-
-
-def priority_of(header: bytes) -> i64:
-    """Give the priority property of a content header; -1 if there is none."""
-    if len(header) < PROPERTIES_AT or not header[FLAGS_AT] & HAS_PRIORITY:
-        return -1
-    at = octets_at(header)
-    if header[FLAGS_AT] & 0x10:
-        at += 1
-    return header[at] if at < len(header) else -1
-
-
-def octets_at(header: bytes) -> i64:
-    """Give the offset at which delivery mode and priority stand, or would stand, in a content header.
-
-    Only what stands before them is looked at, and nothing is checked but that it ends within the header:
-    a header was parsed when it was published.  The result is the header's length if it ends too early.
-    """
-    flags: i64 = header[FLAGS_AT]
-    at: i64 = PROPERTIES_AT
-    end: i64 = len(header)
-    if flags & 0x80:
-        at = text_end(header, at)
-    if flags & 0x40:
-        at = text_end(header, at)
-    if flags & 0x20:
-        if at + 4 > end:
-            return end
-        size = i64(read_i32_be(header, at))
-        if size < 0:
-            return end
-        at += 4 + size
-    return at if at < end else end
-
-
-def text_end(header: bytes, at: i64) -> i64:
-    """Give the offset behind a short string; the header's length if it ends too early."""
-    end: i64 = len(header)
-    if at >= end:
-        return end
-    at += 1 + header[at]
-    return at if at < end else end
 
 
 class PriorityStore(Stock):

@@ -9,56 +9,12 @@ deadline.
 
 from __future__ import annotations
 
-from typing import Final
-
 from mypy_extensions import i64
 
 from harebell.content.message import Message
+from harebell.content.scanning import expiration_of
 from harebell.engine.deadlines import NEVER, Deadlines
 from harebell.engine.options import ABSENT, DROP_HEAD, QueueOptions
-from harebell.engine.queues.levels import FLAGS_AT, PROPERTIES_AT, octets_at, text_end
-
-HAS_EXPIRATION: Final = 0x0100
-"""The flag of the expiration property in a content header's flag word (AMQP 0-9-1 section 4.2.6.1)."""
-
-PLUS: Final = 0x2B
-ZERO: Final = 0x30
-
-LONGEST: Final = 1 << 50
-"""Milliseconds beyond which an expiration is as good as none; clients cannot ask for so many."""
-
-
-def expiration_of(header: bytes) -> i64:
-    """Give the expiration property in milliseconds; -1 if there is none that is a number."""
-    if len(header) < PROPERTIES_AT or not header[FLAGS_AT] & 1:
-        return -1
-    flags: i64 = header[FLAGS_AT]
-    at = octets_at(header)
-    if flags & 0x10:
-        at += 1
-    if flags & 0x08:
-        at += 1
-    if flags & 0x04:
-        at = text_end(header, at)
-    if flags & 0x02:
-        at = text_end(header, at)
-    end = text_end(header, at)
-    if end <= at or end != at + 1 + header[at]:
-        return -1
-    at += 1
-    while at < end and header[at] == PLUS:
-        at += 1
-    if at == end:
-        return -1
-    number: i64 = 0
-    while at < end:
-        digit: i64 = header[at] - ZERO
-        if digit < 0 or digit > 9:
-            return -1
-        if number < LONGEST:
-            number = number * 10 + digit
-        at += 1
-    return number
 
 
 class Rules:

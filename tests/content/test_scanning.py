@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harebell.content.properties import EXPIRATION, build_header, parse_properties
-from harebell.engine.queues.levels import priority_of
-from harebell.engine.queues.rules import expiration_of
+from harebell.content.scanning import expiration_of, priority_of
 
 TEXTS = st.none() | st.text(alphabet="aé0", max_size=20)
 HEADERS = st.builds(
