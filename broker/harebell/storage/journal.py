@@ -11,30 +11,29 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64, u8
+from librt.strings import BytesWriter, write_i32_be, write_i64_be
+from mypy_extensions import i32, i64, u8
 
 from harebell.content.message import Message
 from harebell.paging import journal_location
 from harebell.ports import Journal
 from harebell.storage.batch import Batch
 from harebell.storage.records import (
-    ARRIVED,
     CLEAN,
     COMMAND,
     FLAG,
     GROUP,
     IN_GROUP,
     MESSAGE,
-    PERSISTENT,
     RECORD_HEAD_SIZE,
-    RECORD_MARK,
     REQUEUE,
     RETURNS,
     SETTLE,
     SYNCED,
     encode_returns,
+    message_payload,
     seed,
+    write_record,
 )
 from harebell.storage.segments import Segments
 
@@ -149,22 +148,7 @@ class WriteAheadLog(Journal):
         message = self._message
         assert message is not None
         self._message = None
-        address = message.address
-        header = message.header
-        body = message.body
-        w = self._record
-        w.truncate(0)
-        w.append(PERSISTENT | ARRIVED)
-        write_i16_be(w, i16(len(address)))
-        write_i32_be(w, i32(len(header)))
-        write_i32_be(w, i32(len(body)))
-        write_i32_be(w, i32(self._count))
-        w.write(address)
-        w.write(header)
-        w.write(body)
-        w.write(self._enqueues.getvalue())
-        write_i64_be(w, message.arrived)
-        payload = w.getvalue()
+        payload = message_payload(self._record, message, self._count, self._enqueues.getvalue())
         count: i64 = self._count
         if count > 0:
             share: i64 = (RECORD_HEAD_SIZE + len(payload)) // count
@@ -313,21 +297,15 @@ class WriteAheadLog(Journal):
     def _append(self, kind: i64, payload: bytes) -> i64:
         group = self._group
         w = self._out
-        start: i64 = (self._next_lsn() & 0xFFFFFFFF) ^ kind
+        start: i64 = seed(self._next_lsn(), kind, 0)
         if group is not None:
             w = group
             start ^= IN_GROUP
         elif len(w) == 0:
             self._first = payload
             self._first_kind = kind
-        size: i64 = len(payload)
-        write_i16_be(w, i16((RECORD_MARK << 8 | kind) - 0x10000))
-        write_i16_be(w, 0)
-        write_i32_be(w, i32(size))
-        crc: i64 = zlib.crc32(payload, start)
-        write_i32_be(w, i32(crc - 0x100000000 if crc > 0x7FFFFFFF else crc))
-        w.write(payload)
+        write_record(w, kind, payload, start)
         if group is None:
-            self.appended += RECORD_HEAD_SIZE + size
+            self.appended += RECORD_HEAD_SIZE + len(payload)
             self._urgent = True
         return self.appended

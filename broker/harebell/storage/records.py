@@ -46,8 +46,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from librt.strings import read_i16_be, read_i32_be, read_i64_be
-from mypy_extensions import i32, i64
+from librt.strings import (
+    BytesWriter,
+    read_i16_be,
+    read_i32_be,
+    read_i64_be,
+    write_i16_be,
+    write_i32_be,
+    write_i64_be,
+)
+from mypy_extensions import i16, i32, i64
 
 from harebell.content.message import Message
 from harebell.paging import journal_location
@@ -148,6 +156,42 @@ def encode_record(lsn: int, kind: int, payload: bytes, marks: int = 0, start: in
     """
     crc = zlib.crc32(payload, int(seed(lsn, kind, marks)) ^ start)
     return RECORD_HEAD.pack(RECORD_MARK, kind, marks, len(payload), crc) + payload
+
+
+def write_record(w: BytesWriter, kind: i64, payload: bytes, start: i64) -> None:
+    """Write one record without marks.
+
+    Args:
+        start: what its crc starts from, see ``seed``.
+    """
+    crc: i64 = _crc32(payload, start)
+    write_i16_be(w, i16((RECORD_MARK << 8 | kind) - 0x10000))
+    write_i16_be(w, 0)
+    write_i32_be(w, i32(len(payload)))
+    write_i32_be(w, i32(crc - 0x100000000 if crc > 0x7FFFFFFF else crc))
+    w.write(payload)
+
+
+def message_payload(w: BytesWriter, message: Message, queues: i64, enqueues: bytes) -> bytes:
+    """Give the payload of a MESSAGE record.
+
+    Args:
+        w: what to write it with; what is in it goes.
+        queues: how many took the message.
+        enqueues: queue id and position of each.
+    """
+    w.truncate(0)
+    w.append(PERSISTENT | ARRIVED if message.persistent else ARRIVED)
+    write_i16_be(w, i16(len(message.address)))
+    write_i32_be(w, i32(len(message.header)))
+    write_i32_be(w, i32(len(message.body)))
+    write_i32_be(w, i32(queues))
+    w.write(message.address)
+    w.write(message.header)
+    w.write(message.body)
+    w.write(enqueues)
+    write_i64_be(w, message.arrived)
+    return w.getvalue()
 
 
 def encode_segment_head(base: int, node: int) -> bytes:

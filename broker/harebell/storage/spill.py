@@ -8,23 +8,20 @@ node starts.  A file goes as soon as no page claims any of it, whatever became o
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
-from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64
+from librt.strings import BytesWriter
+from mypy_extensions import i64
 
 from harebell.content.message import Message
 from harebell.storage.records import (
-    ARRIVED,
     MESSAGE,
     MESSAGE_HEAD_SIZE,
-    PERSISTENT,
     RECORD_HEAD_SIZE,
-    RECORD_MARK,
+    message_payload,
     seed,
+    write_record,
 )
 
 SPILL_BYTES: Final = 64 * 1024 * 1024
@@ -34,9 +31,6 @@ SPILL_SUFFIX: Final = ".spill"
 
 CHUNK_OCTETS: Final = 1024 * 1024
 """So much is handed over to be written without waiting for the end of the turn."""
-
-_crc32: Final[Callable[[bytes, int], int]] = zlib.crc32
-_MARK_AND_KIND: Final = (RECORD_MARK << 8 | MESSAGE) - 0x10000
 
 
 def spill_name(base: int) -> str:
@@ -127,28 +121,8 @@ class SpillLog:
         segment = self._current
         if segment is None or segment.end - segment.base >= self._limit:
             segment = self._rotate()
-        address = message.address
-        header = message.header
-        body = message.body
-        w = self._record
-        w.truncate(0)
-        w.append(PERSISTENT | ARRIVED if message.persistent else ARRIVED)
-        write_i16_be(w, i16(len(address)))
-        write_i32_be(w, i32(len(header)))
-        write_i32_be(w, i32(len(body)))
-        write_i32_be(w, 0)
-        w.write(address)
-        w.write(header)
-        w.write(body)
-        write_i64_be(w, message.arrived)
-        payload = w.getvalue()
-        crc: i64 = _crc32(payload, seed(self._appended, MESSAGE, 0))
-        out = self._out
-        write_i16_be(out, i16(_MARK_AND_KIND))
-        write_i16_be(out, 0)
-        write_i32_be(out, i32(len(payload)))
-        write_i32_be(out, i32(crc - 0x100000000 if crc > 0x7FFFFFFF else crc))
-        out.write(payload)
+        payload = message_payload(self._record, message, 0, b"")
+        write_record(self._out, MESSAGE, payload, seed(self._appended, MESSAGE, 0))
         size: i64 = RECORD_HEAD_SIZE + len(payload)
         self._appended += size
         self.pending += size
@@ -157,7 +131,7 @@ class SpillLog:
         if size >= CHUNK_OCTETS:
             # A writer keeps the memory of its largest record.
             self._record = BytesWriter()
-        if len(out) >= CHUNK_OCTETS:
+        if len(self._out) >= CHUNK_OCTETS:
             self.flush()
         return segment
 
