@@ -27,9 +27,8 @@ from harebell.engine.metadata import snapshot
 from harebell.server.listener import Server, ServerOptions
 from harebell.server.memory import available_bytes
 from harebell.settings import Settings, find_data_dir
-from harebell.storage.committer import FULL
 from harebell.storage.damage import Lost, read_damage, remember
-from harebell.storage.files import Files
+from harebell.storage.files import FULL, Files
 from harebell.storage.null import NullJournal
 from harebell.storage.page_thread import Damage, JournalUnreadable
 from harebell.storage.recovery import Recovered

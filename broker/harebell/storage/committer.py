@@ -8,7 +8,6 @@ is it final when a segment cannot be opened for want of file descriptors or memo
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,18 +16,11 @@ from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from harebell.storage.batch import Batch
-from harebell.storage.files import Files, LogFile
+from harebell.storage.files import CANNOT_OPEN, FULL, NO_DESCRIPTORS, Files, LogFile
 from harebell.storage.records import SEGMENT_HEAD_SIZE, encode_segment_head
 from harebell.storage.segments import segment_name
 
 RETRY_SECONDS: Final = 0.25
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
-"""Only opening a file says so."""
-
-CANNOT_OPEN: Final = NO_DESCRIPTORS | {errno.ENOMEM}
-"""Errors of opening a file that say nothing of the disk."""
-
 
 Chore = Callable[[], None]
 """Something to do in the committer's thread; an OSError it raises stops the node."""
@@ -173,9 +165,7 @@ class Committer:
         file = self._open_file()
         while True:
             try:
-                rest = data
-                while rest:
-                    rest = rest[file.write(rest) :]
+                file.write_all(data)
                 break
             except OSError as error:
                 if error.errno in FULL:
@@ -230,9 +220,7 @@ class Committer:
                 raise _Postponed(error) from None
             raise
         try:
-            head = encode_segment_head(base, self._node)
-            while head:
-                head = head[file.write(head) :]
+            file.write_all(encode_segment_head(base, self._node))
             file.sync()
         except OSError as error:
             file.close()

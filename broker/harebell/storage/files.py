@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of writing: there is no space."""
+
+NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+"""Only opening a file says so."""
+
+CANNOT_OPEN: Final = NO_DESCRIPTORS | {errno.ENOMEM}
+"""Errors of opening a file that say nothing of the disk."""
+
+SHORTAGE: Final = CANNOT_OPEN | {errno.EAGAIN, errno.EINTR}
+"""Errors of anything but a sync that say nothing of the disk."""
 
 
 class LogFile(ABC):
@@ -19,6 +33,15 @@ class LogFile(ABC):
         Raises:
             OSError: nothing can be said of what was written.
         """
+
+    def write_all(self, data: bytes) -> None:
+        """Append all of ``data``.
+
+        Raises:
+            OSError: some of it may have been written.
+        """
+        while data:
+            data = data[self.write(data) :]
 
     @abstractmethod
     def sync(self) -> None:
@@ -207,9 +230,7 @@ class DiskFiles(Files):
         temporary = name + ".tmp"
         file = self.create(temporary)
         try:
-            view = data
-            while view:
-                view = view[file.write(view) :]
+            file.write_all(data)
             file.sync()
         except OSError:
             with suppress(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Final
 
 from librt.strings import read_i64_be
@@ -10,7 +9,7 @@ from mypy_extensions import i32, i64
 
 from harebell.content.message import Message
 from harebell.paging import Page, PageTaker
-from harebell.storage.files import Files, Reader
+from harebell.storage.files import SHORTAGE, Files, Reader
 from harebell.storage.records import RECORD_HEAD_SIZE, message_at, record_size_at
 from harebell.storage.segments import NAME_SUFFIX, segment_name
 from harebell.storage.spill import SpillChunk, spill_name
@@ -26,9 +25,6 @@ RECORD_OVERHEAD: Final = 256
 
 OPEN_FILES: Final = 16
 """Files kept open by one reader."""
-
-SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
-"""Errors that say nothing of the file."""
 
 
 class Span:

@@ -18,9 +18,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-from harebell.storage.committer import FULL
-from harebell.storage.files import Files, LogFile
-from harebell.storage.page_reader import SHORTAGE, PageReader, PageReading
+from harebell.storage.files import FULL, SHORTAGE, Files, LogFile
+from harebell.storage.page_reader import PageReader, PageReading
 from harebell.storage.spill import SpillChunk, SpillRemoval, spill_name
 
 RETRY_SECONDS: Final = 0.25

@@ -9,13 +9,12 @@ only; everything else is kept.  Octets whose checksum fails are never delivered.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from harebell.storage.damage import Lost, read_all_damage, remember, tidy
-from harebell.storage.files import Files
+from harebell.storage.files import FULL, Files
 from harebell.storage.records import (
     FLAG,
     PAD,
@@ -33,8 +32,6 @@ from harebell.storage.segments import NAME_SUFFIX, segment_name
 from harebell.storage.snapshot import NOTHING, Snapshot
 
 __all__ = ["Damage", "Loss", "Recovered", "flag", "recover"]
-
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 PROGRESS_EVERY = 1 << 28
 """Octets of log between two progress lines."""
@@ -113,11 +110,9 @@ def flag(files: Files, recovered: Recovered) -> None:
     name = segment_name(recovered.bases[-1])
     if recovered.end - recovered.bases[-1] + SEGMENT_HEAD_SIZE != len(files.read(name)):
         return
-    record = encode_record(recovered.end, FLAG, b"")
     file = files.append(name)
     try:
-        while record:
-            record = record[file.write(record) :]
+        file.write_all(encode_record(recovered.end, FLAG, b""))
         file.sync()
     finally:
         file.close()

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from harebell.paging import NO_LIMIT, Page
-from harebell.storage.committer import CANNOT_OPEN, FULL, NO_DESCRIPTORS, Committer, Reports
+from harebell.storage.committer import Committer, Reports
 from harebell.storage.damage import Lost, remember
 from harebell.storage.data_dir import DataDir, DataDirError
-from harebell.storage.files import DiskFiles, Files
+from harebell.storage.files import CANNOT_OPEN, FULL, NO_DESCRIPTORS, DiskFiles, Files
 from harebell.storage.journal import WriteAheadLog
 from harebell.storage.moving import Engine, Move
 from harebell.storage.page_thread import Damage, PagerReports
