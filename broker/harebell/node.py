@@ -24,6 +24,7 @@ from harebell.engine.alarms import DAMAGE, DISK_FULL, UNREADABLE
 from harebell.engine.broker import DEFAULT_VHOST, Broker, Limits
 from harebell.engine.commands import DeclareQueue, decode, encode
 from harebell.engine.metadata import snapshot
+from harebell.server.clock import set_clock
 from harebell.server.listener import Server, ServerOptions
 from harebell.server.memory import available_bytes
 from harebell.settings import Settings, find_data_dir
@@ -254,7 +255,7 @@ def restore(broker: Broker, store: Store) -> None:
     for damage in recovered.damage:
         (log.warning if damage.harmless else log.error)(f"journal: {damage}")
     # Queues with x-expires count from now: without the time they would seem unused since ages.
-    broker.clock.now = time.monotonic_ns() // 1_000_000
+    set_clock(broker.clock)
     declared: set[int] = set()
     for encoded in store.commands:
         command = decode(encoded)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -14,6 +13,7 @@ from harebell.amqp.handshake import Handshake, HandshakeOptions
 from harebell.amqp.methods.table import Methods
 from harebell.auth.backends import UNIX_PEER
 from harebell.engine.broker import Broker
+from harebell.server.clock import set_clock
 from harebell.server.descriptors import Descriptors
 from harebell.server.supervision import ALARM, Supervisor
 from harebell.server.transport import ClientTransport, ReadBuffer
@@ -146,7 +146,7 @@ class Server:
         peer = transport.get_extra_info("peername")
         host = _host(peer)
         name = f"{_address(peer)} -> {_address(transport.get_extra_info('sockname'))}"
-        self.set_clock()
+        set_clock(self.broker.clock)
         connection = Connection(self.broker, self._methods, client.out, self.turn.awaiting, name, host)
         self.clients[client] = None
         self._empty.clear()
@@ -202,12 +202,6 @@ class Server:
                 connection.unblock()
                 client.resume_reading(ALARM)
         self.turn.flush()
-
-    def set_clock(self) -> None:
-        """Tell the engine the time."""
-        clock = self.broker.clock
-        clock.now = time.monotonic_ns() // 1_000_000
-        clock.wall = time.time_ns() // 1_000_000
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 320, wait for the answers, cut what is left."""

@@ -13,6 +13,7 @@ from harebell import logs
 from harebell.amqp.connection import CLOSED, CLOSING, OPEN, Connection
 from harebell.amqp.constants import HEARTBEAT
 from harebell.engine.alarms import DISK, MEMORY
+from harebell.server.clock import set_clock
 from harebell.server.delivery_timeouts import time_out_deliveries
 from harebell.server.memory import resident_bytes
 
@@ -56,7 +57,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Begin ticking."""
-        self._server.set_clock()
+        set_clock(self._server.broker.clock)
         self._handle = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def stop(self) -> None:
@@ -68,7 +69,7 @@ class Supervisor:
     def _tick(self) -> None:
         self._handle = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         server = self._server
-        server.set_clock()
+        set_clock(server.broker.clock)
         self._ticks += 1
         if self._ticks % MEMORY_EVERY == 0:
             self.watch_memory()

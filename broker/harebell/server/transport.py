@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from harebell.amqp.connection import AWAIT_HEADER, Connection
 from harebell.amqp.outbox import Outbox
+from harebell.server.clock import set_clock
 
 if TYPE_CHECKING:
     from harebell.server.listener import Server
@@ -90,10 +91,7 @@ class ClientTransport(asyncio.BufferedProtocol):
         if full:
             self.pause_reading(YIELD)
             self._loop.call_soon(self.resume_reading, YIELD)
-        started = time.monotonic()
-        clock = self.server.broker.clock
-        clock.now = int(started * 1000)
-        clock.wall = int(time.time() * 1000)
+        started = set_clock(self.server.broker.clock)
         dispatcher = self._dispatcher
         dispatcher.contended = False
         connection.receive_data(bytes(self._buffer.memory[:nbytes]))

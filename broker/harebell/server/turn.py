@@ -12,6 +12,7 @@ from harebell.amqp.outbox import OutboxSet
 from harebell.engine import policy_work
 from harebell.engine.broker import Broker
 from harebell.engine.deadlines import NEVER
+from harebell.server.clock import set_clock
 from harebell.server.transport import ClientTransport
 
 JOURNAL: Final = "journal"
@@ -77,9 +78,7 @@ class Turn:
     def _expire(self) -> None:
         self._timer = None
         self._wakes_at = NEVER
-        clock = self.broker.clock
-        clock.now = time.monotonic_ns() // 1_000_000
-        clock.wall = time.time_ns() // 1_000_000
+        set_clock(self.broker.clock)
         self._expiry.run()
         self.run()
 
