@@ -339,3 +339,17 @@ async def test_dead_letters_go_on_counting_unless_told_otherwise() -> None:
                 await broker.wait_for("dead", ready=1)
                 deaths: Any = broker.peek("dead")[0].headers["x-death"]
                 assert deaths[0]["count"] == expected
+
+
+async def test_a_broker_that_stops_looks_at_no_deadlines_any_more() -> None:
+    async with Broker() as broker:
+        connection = await aio_pika.connect(broker.url)
+        async with connection:
+            channel = await connection.channel()
+            await channel.declare_queue("short", auto_delete=False, arguments={"x-message-ttl": 60_000})
+            await broker.publish("", "short", "soon over")
+            turn = broker._server.turn
+            assert turn._timer is not None
+            turn.stop()
+            await broker.publish("", "short", "sooner", expiration="1000")
+            assert turn._timer is None

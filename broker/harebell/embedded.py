@@ -36,6 +36,7 @@ from harebell.engine.vhost import Vhost
 from harebell.errors import PRECONDITION_FAILED, BrokerError, MalformedContent
 from harebell.node import Node
 from harebell.ports import User
+from harebell.server.clock import set_clock
 from harebell.server.listener import Server
 from harebell.server.transport import ClientTransport
 from harebell.settings import Settings
@@ -327,6 +328,7 @@ class Broker:
             header = build_header(len(raw), headers=headers, **properties)
         except MalformedContent as error:
             raise BrokerError(PRECONDITION_FAILED, str(error)) from error
+        set_clock(self._running.broker.clock)
         routed = publisher.publish(exchange, routing_key, header, raw)
         self._server.turn.run()
         return routed

@@ -134,6 +134,7 @@ class FakeDisk(Files):
         return sorted(self.files)
 
     def read(self, name: str) -> bytes:
+        self.operation("read_all", name)
         return bytes(self.files[name].octets)
 
     def reader(self, name: str) -> Reader:

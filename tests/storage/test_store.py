@@ -566,3 +566,26 @@ def test_a_queue_whose_declaration_is_damaged_comes_back_under_another_name(live
     assert any("there again as 'harebell.recovered.2'" in text for text in running.missing)
     running = lives.again()
     assert list(running.node.vhost.queues) == queues
+
+
+def test_a_segment_that_cannot_be_read_now_is_copied_forward_later(lives: Lives) -> None:
+    running = lives.start()
+    declare(running, "keep", "q")
+    publish(running, "keep", b"kept")
+    for n in range(80):
+        publish(running, "q", b"%d" % n * 50)
+        running.channel.get("q", no_ack=True)
+    running.work()
+    first = "0000000000000000.wal"
+
+    def fail(kind: str, name: str) -> None:
+        if kind == "read_all" and name == first:
+            raise OSError(errno.EIO, "the disk fails for a while")
+
+    lives.disk.before = fail
+    with pytest.raises(OSError, match="for a while"):
+        running.maintain()
+    lives.disk.before = None
+    running.maintain()
+    assert first not in lives.disk.names()
+    assert running.bodies("keep") == [b"kept"]

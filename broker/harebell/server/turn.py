@@ -22,6 +22,12 @@ JOURNAL_AHEAD: Final = 32 * 1024 * 1024
 POLICY_SECONDS: Final = 0.003
 """Time that following a change of policies may take from one turn."""
 
+LOOK_SECONDS: Final = 60.0
+"""Time after which deadlines are looked at in any case."""
+
+ALREADY: Final = -1
+"""A time before every deadline."""
+
 
 class Turn:
     """Runs what a chunk of input caused, and what is left over in the loop's next iteration.
@@ -69,11 +75,12 @@ class Turn:
             watcher()
 
     def _wake_at(self, at: int) -> None:
-        """Have queues with deadlines looked at, at a time in unix milliseconds."""
+        """Have queues looked at when a time comes, unix milliseconds, or in a while: the clock may jump."""
         if self._timer is not None:
             self._timer.cancel()
         self._wakes_at = at
-        self._timer = self._loop.call_later(max(0.001, at / 1000 - time.time()), self._expire)
+        delay = max(0.001, min(at / 1000 - time.time(), LOOK_SECONDS))
+        self._timer = self._loop.call_later(delay, self._expire)
 
     def _expire(self) -> None:
         self._timer = None
@@ -83,10 +90,11 @@ class Turn:
         self.run()
 
     def stop(self) -> None:
-        """Look at no deadlines any more."""
+        """Look at no deadlines any more, whatever comes."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._wakes_at = ALREADY
 
     def _follow_policies(self) -> bool:
         """Let some queues and exchanges follow a change of policies; True if more have to."""

@@ -283,9 +283,12 @@ class Store:
         elif self._snapshot_worthwhile():
             self._delete([], snapshot())
         elif self._worth_moving():
-            self._moved_base = self.segments.bases[0]
-            data = self.files.read(segment_name(self._moved_base))
-            self._move = Move(data, self._moved_base, int(self.segments.first), self.segments)
+            base = self.segments.bases[0]
+            # Noted once it was read: a disk that cannot be read now is asked again.
+            self._move = Move(
+                self.files.read(segment_name(base)), base, int(self.segments.first), self.segments
+            )
+            self._moved_base = base
 
     def _snapshot_worthwhile(self) -> bool:
         """Tell whether a finished segment holds declarations that are in no snapshot, so could be lost."""

@@ -11,7 +11,7 @@ from harebell.content.properties import build_header
 from harebell.content.scanning import expiration_of
 from harebell.engine.deadlines import NEVER
 from harebell.engine.options import QueueOptions
-from harebell.engine.queues.rules import Rules, asks_for_rules
+from harebell.engine.queues.rules import Rules, asks_for_rules, end_of
 
 NOW = 1_700_000_000_000
 
@@ -49,12 +49,17 @@ def test_nothing_in_a_header_makes_it_fail(header: bytes) -> None:
     assert expiration_of(header) >= -1
 
 
+def test_a_time_limit_is_over_when_all_of_it_has_passed_and_no_time_at_once() -> None:
+    assert end_of(NOW, 1) == NOW + 2, "the clock stood at NOW for up to a millisecond before"
+    assert end_of(NOW, 0) == NOW
+
+
 def test_the_shorter_of_expiration_and_queue_limit_counts_from_arrival() -> None:
     limited = rules(message_ttl=100)
-    assert limited.deadline(message("50"), 1) == NOW + 50
-    assert limited.deadline(message("500"), 1) == NOW + 100
-    assert limited.deadline(message(), 1) == NOW + 100
-    assert rules().deadline(message("50"), 1) == NOW + 50
+    assert limited.deadline(message("50"), 1) == end_of(NOW, 50)
+    assert limited.deadline(message("500"), 1) == end_of(NOW, 100)
+    assert limited.deadline(message(), 1) == end_of(NOW, 100)
+    assert rules().deadline(message("50"), 1) == end_of(NOW, 50)
     assert rules().deadline(message(), 1) == NEVER
 
 
@@ -64,10 +69,10 @@ def test_a_changed_limit_counts_for_what_comes_later() -> None:
     made.apply(options(message_ttl=10, max_length=3), 7, False)
     made.apply(options(), 9, False)
     assert [made.deadline(message(), position) for position in (4, 5, 8, 9)] == [
-        NOW + 100, NOW + 10, NOW + 10, NEVER,
+        end_of(NOW, 100), end_of(NOW, 10), end_of(NOW, 10), NEVER,
     ]  # fmt: skip
     made.apply(options(message_ttl=7), 20, True)
-    assert made.deadline(message(), 3) == NOW + 7, "an empty queue starts afresh"
+    assert made.deadline(message(), 3) == end_of(NOW, 7), "an empty queue starts afresh"
 
 
 def test_growing_deadlines_of_a_queue_in_order_need_no_index() -> None:

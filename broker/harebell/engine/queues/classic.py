@@ -28,7 +28,7 @@ from harebell.engine.queues.levels import PriorityStore
 from harebell.engine.queues.queue import DeadLetterSink, Queue
 from harebell.engine.queues.ready import ReadyStore
 from harebell.engine.queues.retries import Retries, retry_delay
-from harebell.engine.queues.rules import Rules, asks_for_rules
+from harebell.engine.queues.rules import Rules, asks_for_rules, end_of
 from harebell.engine.queues.stock import Entry, Stock
 from harebell.paging import FLAGGED, RETURN, Moved, Page, Place
 from harebell.ports import Clock, Journal
@@ -476,7 +476,7 @@ class ClassicQueue(Queue):
         if rules is not None and self.options.delayed_retry_type != DISABLED:
             delay = retry_delay(self.options, returns, failed)
             if delay > 0:
-                self._retry_later((entry.position, message, returns), self._clock.wall + delay)
+                self._retry_later((entry.position, message, returns), end_of(self._clock.wall, delay))
                 return
         self._store.put_back(message, entry.position, returns)
         if rules is not None:

@@ -17,6 +17,15 @@ from harebell.engine.deadlines import NEVER, Deadlines
 from harebell.engine.options import ABSENT, DROP_HEAD, QueueOptions
 
 
+def end_of(began: i64, limit: i64) -> i64:
+    """Give when a time limit that began at a reading of the clock is over, unix milliseconds.
+
+    The clock's last millisecond had begun already, so without one more the end could be that much early.
+    Nothing is added to no time at all: who sets it wants to know at once that nobody takes the message.
+    """
+    return began + limit + 1 if limit > 0 else began
+
+
 class Rules:
     """The rules of one queue.
 
@@ -68,7 +77,7 @@ class Rules:
         if limit < 0:
             return NEVER
         self.timed = True
-        return message.arrived + limit
+        return end_of(message.arrived, limit)
 
     def _earlier_limit(self, position: i64) -> i64:
         limit: i64 = ABSENT
@@ -90,10 +99,11 @@ class Rules:
         if limit < 0:
             return
         self.timed = True
+        end: i64 = end_of(arrived, limit)
         if chained:
-            self._chain = arrived + limit
+            self._chain = end
         else:
-            self.deadlines.add(arrived + limit, position)
+            self.deadlines.add(end, position)
 
     def restored_all(self) -> None:
         """Recovery is done, and some messages are here."""
