@@ -22,6 +22,7 @@ from harebell.content.properties import (
     with_reply_to,
     without_headers,
 )
+from harebell.content.scanning import PLUS, expiration_of
 from harebell.engine.dead_letter import has_history, without_history
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.queues.queue import Queue
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 PSEUDO_QUEUES: Final = (b"amq.rabbitmq.reply-to", b"amq.direct.reply-to")
 MAX_EXPIRATION_MS: Final = 315_360_000_000
+MOST_DIGITS: Final = 20
 NO_ROUTE_TEXT: Final = b"\x08NO_ROUTE"
 NO_CONSUMERS_TEXT: Final = b"\x0cNO_CONSUMERS"
 
@@ -68,9 +70,11 @@ def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes
     if mode != 1 and mode != 2 and properties.flags & 0x1000 != 0:
         raise BrokerError(PRECONDITION_FAILED, "invalid delivery mode " + str(mode))
     header = _rewrite_reply_to(channel, properties, header)
-    if properties.expiration_at >= 0:
+    if properties.expiration_at >= 0 and not _is_usual_expiration(properties):
         check_expiration(properties.raw_text(EXPIRATION))
     queues = route.queues
+    if properties.headers_start < 0 and properties.user_id_at < 0 and not route.dynamic:
+        return _hand_in(channel, route, _made(channel, route, properties, header, body, queues), queues)
     remembering: list[RecentHistoryExchange] = []
     keys = [route.routing_key]
     if properties.headers_start >= 0:
@@ -84,14 +88,22 @@ def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes
         queues, remembering = vhost.route_content(user, route, properties, keys)
     if properties.user_id_at >= 0:
         _check_user_id(channel, properties)
-    if properties.expiration_at >= 0:
-        for queue in queues:
-            queue.expect_deadlines()
-    message = Message(route.address, header, body, mode == 2)
-    message.arrived = channel.clock.wall
+    message = _made(channel, route, properties, header, body, queues)
     for exchange in remembering:
         exchange.remember(message, properties)
     return _hand_in(channel, route, message, queues)
+
+
+def _made(
+    channel: Channel, route: Route, properties: Properties, header: bytes, body: bytes, queues: list[Queue]
+) -> Message:
+    """Make the message, and have its queues ready for a deadline if it has one."""
+    if properties.expiration_at >= 0:
+        for queue in queues:
+            queue.expect_deadlines()
+    message = Message(route.address, header, body, properties.delivery_mode == 2)
+    message.arrived = channel.clock.wall
+    return message
 
 
 def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queue]) -> i64:
@@ -128,6 +140,17 @@ def _rewrite_reply_to(channel: Channel, properties: Properties, header: bytes) -
     return with_reply_to(header, reply_queue.name.encode())
 
 
+def _is_usual_expiration(properties: Properties) -> bool:
+    """Tell whether the expiration is certainly valid, without making anything of it; most are."""
+    payload = properties.payload
+    at = properties.expiration_at
+    return (
+        0 < payload[at] <= MOST_DIGITS
+        and payload[at + 1] != PLUS
+        and 0 <= expiration_of(payload) <= MAX_EXPIRATION_MS
+    )
+
+
 def check_expiration(expiration: bytes | None) -> None:
     """Check the ``expiration`` property: a whole number of milliseconds in decimal digits.
 
@@ -137,7 +160,7 @@ def check_expiration(expiration: bytes | None) -> None:
     if expiration is None:
         return
     digits = expiration[1:] if expiration[:1] == b"+" else expiration
-    if not digits or len(digits) > 20 or not digits.isdigit() or int(digits) > MAX_EXPIRATION_MS:
+    if not digits or len(digits) > MOST_DIGITS or not digits.isdigit() or int(digits) > MAX_EXPIRATION_MS:
         text = expiration.decode("utf-8", "replace")
         raise BrokerError(PRECONDITION_FAILED, "invalid expiration '" + text + "'")
 
