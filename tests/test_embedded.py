@@ -341,6 +341,25 @@ async def test_dead_letters_go_on_counting_unless_told_otherwise() -> None:
                 assert deaths[0]["count"] == expected
 
 
+async def test_what_is_handed_back_counts_unless_told_otherwise() -> None:
+    for every, expected in ((True, [1, 2, 3]), (False, [0, 1, 1])):
+        settings = Settings(queue=QueueSettings(count_every_return=every))
+        async with Broker(settings=settings) as broker:
+            connection = await aio_pika.connect(broker.url)
+            async with connection:
+                channel = await connection.channel()
+                queue = await channel.declare_queue("q", durable=True, arguments={"x-queue-type": "quorum"})
+                await broker.publish("", "q", "again")
+                found = []
+                await (await queue.get()).nack()
+                for answer in ("reject", "nack", "nack"):
+                    message = await queue.get()
+                    assert message.redelivered
+                    found.append(message.headers["x-delivery-count"])
+                    await (message.nack() if answer == "nack" else message.reject(requeue=True))
+                assert found == expected
+
+
 async def test_a_broker_that_stops_looks_at_no_deadlines_any_more() -> None:
     async with Broker() as broker:
         connection = await aio_pika.connect(broker.url)

@@ -35,6 +35,7 @@ from harebell.storage.page_thread import Damage, JournalUnreadable
 from harebell.storage.recovery import Recovered
 from harebell.storage.segments import SEGMENT_BYTES
 from harebell.storage.store import Events, Store
+from harebell.storage.streams.memory import MemoryStreamLogs
 
 Banner = Callable[[Sequence[tuple[str, int]], Path | None], None]
 
@@ -238,10 +239,14 @@ def build_broker(settings: Settings, store: Store | None) -> Broker:
         consumer_timeout=settings.queue.consumer_timeout,
         default_queue_type=settings.queue.default_queue_type,
         continue_death_history=settings.queue.continue_death_history,
+        count_every_return=settings.queue.count_every_return,
     )
     journal = NullJournal() if store is None else store.journal
     pager = None if store is None else store.pager
-    broker = Broker(access, journal, limits, new_token, server_properties(settings), pager=pager)
+    streams = MemoryStreamLogs() if store is None else store.streams
+    broker = Broker(
+        access, journal, limits, new_token, server_properties(settings), pager=pager, streams=streams
+    )
     if store is not None:
         restore(broker, store)
     broker.ensure_vhost(auth.default_vhost)
@@ -266,7 +271,8 @@ def restore(broker: Broker, store: Store) -> None:
         log.error(f"journal: a command could not be applied and is passed over: {text[:1000]}")
     policy_work.finish(broker)
     queues = {int(queue.id) for queue in broker.queues()}
-    queues |= adopt_orphans(broker, store, recovered.forget(queues, declared - queues))
+    deleted = declared - queues
+    queues |= adopt_orphans(broker, store, deleted, recovered.forget(queues, deleted))
     for text in recovered.missing:
         log.error(f"journal: {text}")
     count = broker.restore(store, recovered.highest)
@@ -276,21 +282,32 @@ def restore(broker: Broker, store: Store) -> None:
     store.recovered = Recovered()
 
 
-def adopt_orphans(broker: Broker, store: Store, sentences: list[str]) -> set[int]:
-    """Declare queues anew whose declaration is lost to damage, but not their messages; give their ids."""
+def adopt_orphans(broker: Broker, store: Store, deleted: set[int], sentences: list[str]) -> set[int]:
+    """Declare queues anew whose declaration is lost to damage, but not their messages; give their ids.
+
+    Args:
+        deleted: ids of queues that the journal says are deleted: files of theirs are left over.
+        sentences: what to remember of the loss.
+    """
     recovered = store.recovered
     with suppress(OSError):
         remember(store.files, [Lost("", 0, 0, text) for text in sentences])
-    for queue_id, backlog in recovered.orphans.items():
+    streams = store.streams.unopened() - deleted
+    orphans = set(recovered.orphans) | streams
+    for queue_id in sorted(orphans):
         name = f"{RECOVERED_PREFIX}{queue_id}"
         while name in broker.vhosts[DEFAULT_VHOST].queues:
             name += "+"
-        broker.commit(DeclareQueue(DEFAULT_VHOST, name, queue_id, "classic", True, 0, False, {}), True)
-        recovered.queues[queue_id] = backlog
+        kind = "stream" if queue_id in streams else "classic"
+        broker.commit(DeclareQueue(DEFAULT_VHOST, name, queue_id, kind, True, 0, False, {}), True)
+        backlog = recovered.orphans.get(queue_id)
+        if backlog is not None:
+            recovered.queues[queue_id] = backlog
         recovered.missing.append(
             f"queue number {queue_id} is there again as '{name}' in vhost '{DEFAULT_VHOST}'"
         )
-    return set(recovered.orphans)
+    store.streams.forget_others(orphans)
+    return orphans
 
 
 def handshake_options(settings: Settings) -> HandshakeOptions:

@@ -23,10 +23,12 @@ class Journal(ABC):
 
     Attributes:
         durable: the highest lsn known to be on stable storage.
+        appended: the lsn behind everything appended.
     """
 
     def __init__(self) -> None:
         self.durable: i64 = 0
+        self.appended: i64 = 0
 
     @abstractmethod
     def begin_message(self, message: Message) -> None:
@@ -49,12 +51,20 @@ class Journal(ABC):
         """A deleted queue no longer holds the message: its delete command said so already."""
 
     @abstractmethod
+    def release(self, segment: i64, octets: i64) -> None:
+        """Messages are kept elsewhere, durably: a segment holds so many octets less that are alive."""
+
+    @abstractmethod
     def settle_run(self, queue_id: i64, first: i64, count: i64) -> None:
         """Record that a queue no longer holds neighbouring positions; their claims are given up elsewhere."""
 
     @abstractmethod
     def requeue(self, queue_id: i64, position: i64) -> None:
         """Record that a message went back to the queue, to be flagged redelivered from now on."""
+
+    @abstractmethod
+    def flag(self, queue_id: i64, position: i64) -> None:
+        """Record that a message never flagged went back, which is not counted: flagged from now on."""
 
     @abstractmethod
     def command(self, command: bytes) -> i64:

@@ -215,6 +215,24 @@ def test_multiple_covers_what_the_transaction_has_not_answered(tx: ClientChannel
     assert node.queue("q").unacked_count == 1
 
 
+def test_a_commit_returns_what_was_handed_back_and_what_failed_as_such() -> None:
+    node = Node(limits=Limits(count_every_return=False))
+    tx, other = node.connect().channel(), node.connect().channel()
+    other.declare_queue("q", durable=True, arguments={"x-queue-type": "quorum"})
+    for body in (b"nack", b"reject", b"late"):
+        other.publish(body, key="q")
+    tx.call(commands.Tx.Select(), commands.Tx.SelectOk)
+    for _ in range(3):
+        assert tx.get("q")
+    tx.nack(1)
+    tx.reject(2)
+    tx.nack(3)
+    commit(tx)
+    found = [other.get("q", no_ack=True) for _ in range(3)]
+    counts = {m.body: (m.properties.headers or {})["x-delivery-count"] for m in found if m is not None}
+    assert list(counts.items()) == [(b"nack", 0), (b"reject", 1), (b"late", 0)], "in this order"
+
+
 def test_recover_leaves_answers_of_the_transaction_alone(tx: ClientChannel, other: ClientChannel) -> None:
     for body in (b"a", b"b"):
         tx.publish(body, key="q")

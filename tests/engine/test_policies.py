@@ -334,9 +334,9 @@ def test_good_limits_are_taken() -> None:
 
 
 def test_a_default_queue_type_is_one_this_node_offers() -> None:
-    for good in ("", "classic", "quorum"):
+    for good in ("", "classic", "quorum", "stream"):
         check_default_queue_type(good)
-    wrong: list[object] = ["nosuch", "stream", None, 1, []]
+    wrong: list[object] = ["nosuch", "streams", None, 1, []]
     for bad in wrong:
         with pytest.raises(BrokerError):
             check_default_queue_type(bad)

@@ -22,6 +22,7 @@ from pamqp import commands
 from harebell.engine.deadlines import FINE
 from harebell.engine.policy_control import clear_policy, set_policy
 from harebell.engine.policy_work import finish
+from harebell.engine.queues.classic import ClassicQueue
 from tests.support.client import ClientChannel, Delivery
 from tests.support.journal import DelayedJournal
 from tests.support.node import Node
@@ -41,6 +42,7 @@ Letter = tuple[bytes, Places]
 Deaths = tuple[tuple[str, frozenset[str]], ...]
 
 AUTOMATIC = frozenset({"expired", "maxlen"})
+RETURNS = ("return", "hand back")
 
 
 @dataclass
@@ -143,6 +145,8 @@ class World:
         self.fresh: Stored | None = None
         self.expected: set[str] = set()
         self.letters: set[tuple[str, int]] = set()
+        # Whether what is handed back counts, too.
+        self.every = self.random.random() < 0.5
         self._furnish()
 
     def _connect(self) -> ClientChannel:
@@ -157,7 +161,10 @@ class World:
             arguments = self._arguments()
             self.told.append(f"queue {name}: {arguments}")
             self.channel.declare_queue(name, durable=True, arguments=arguments)
-            self.queues[name] = ModelQueue(name, arguments, int(self.node.queue(name).id))
+            queue = self.node.queue(name)
+            assert isinstance(queue, ClassicQueue)
+            queue.counts_every_return = self.every
+            self.queues[name] = ModelQueue(name, arguments, int(queue.id))
         self.bound = {
             EVERYONE: [name for name in NAMES if self.random.random() < 0.7],
             DEAD: self.random.sample(NAMES, 2),
@@ -297,15 +304,23 @@ class World:
             if not self.tags:
                 return
             tag = pick.choice(sorted(self.tags))
-            multiple = pick.random() < 0.2
-            how = pick.choice(("ack", "reject", "return", "return"))
+            how = pick.choice(("ack", "reject", "return", "hand back"))
+            # basic.reject takes one; where several returns change nothing, nobody is told their order.
+            multiple = (how != "return" if self.every else how in ("ack", "reject")) and pick.random() < 0.3
             covered = [each for each in sorted(self.tags) if each == tag or (multiple and each < tag)]
             self.told.append(f"{how} {[self.tags[each] for each in covered]}")
             self.answered = {self.tags.pop(each): how for each in covered}
             if how == "ack":
                 self.channel.ack(tag, multiple=multiple)
+            elif how == "return":
+                self.channel.reject(tag)
             else:
-                self.channel.nack(tag, multiple=multiple, requeue=how == "return")
+                self.channel.nack(tag, multiple=multiple, requeue=how == "hand back")
+            if how == "hand back" and not self.every:
+                ((name, position),) = self.answered
+                message = self.queues[name].held[position]
+                if message.flagged and message.deadline > self.node.clock.wall:
+                    self._returned(self.queues[name], position, False)
             self._answered()
 
     def _answered(self) -> None:
@@ -376,8 +391,10 @@ class World:
                     self._take_published(places)
                 else:
                     self._take_letter(body, places, records, index + 1)
-            elif kind == "requeue":
-                self._returned(self._queue(fields[0]), fields[1])
+            elif kind in ("requeue", "flag"):
+                queue = self._queue(fields[0])
+                assert kind == "requeue" or not queue.held[fields[1]].flagged, "it was flagged already"
+                self._returned(queue, fields[1], kind == "requeue")
             elif kind == "settle":
                 self._settled(self._queue(fields[0]), fields[1], None)
 
@@ -430,15 +447,20 @@ class World:
         self.expected = set()
         self._put(places, self.fresh)
 
-    def _returned(self, queue: ModelQueue, position: int) -> None:
-        assert self.answered.pop((queue.name, position), None) == "return", (
-            f"{position} of {queue.name} came back"
-        )
+    def _counts(self, how: str | None) -> bool:
+        return how == "return" or self.every
+
+    def _returned(self, queue: ModelQueue, position: int, counted: bool) -> None:
+        how = self.answered.pop((queue.name, position), None)
+        assert how in RETURNS, f"{position} of {queue.name} came back"
+        assert self._counts(how) == counted, f"{position} of {queue.name} came back by a {how}"
         message = queue.held.pop(position)
         assert message.deadline > self.node.clock.wall, f"{message} came back after its time"
-        message.returns, message.flagged = message.returns + 1, True
-        limit = queue.limit()
-        assert limit is None or message.returns <= limit, f"{message} came back once too often"
+        message.flagged = True
+        if counted:
+            message.returns += 1
+            limit = queue.limit()
+            assert limit is None or message.returns <= limit, f"{message} came back once too often"
         queue.ready[position] = message
         if queue.quorum:
             queue.back.append(position)
@@ -455,8 +477,8 @@ class World:
                 reasons = frozenset({"rejected"})
             else:
                 limit = queue.limit()
-                assert how == "return", f"{message} of {queue.name} was taken from its consumer"
-                if limit is not None and message.returns + 1 > limit:
+                assert how in RETURNS, f"{message} of {queue.name} was taken from its consumer"
+                if self._counts(how) and limit is not None and message.returns + 1 > limit:
                     reasons = frozenset({"delivery_limit"})
                 else:
                     reasons = frozenset({"expired"})

@@ -77,6 +77,22 @@ def test_the_shortest_that_applies_closes_the_channel_and_only_that(
         client.round_trip(3)
 
 
+@pytest.mark.parametrize("every", [True, False])
+def test_a_timeout_counts_only_where_every_return_does(every: bool) -> None:
+    settings = Settings(queue=Queue(consumer_timeout=600, count_every_return=every))
+    with BrokerThread(settings=settings) as broker, Wire(broker.port).open(channels=3) as client:
+        arguments: FieldTable = {"x-queue-type": "quorum", "x-delivery-limit": 0}
+        client.declare("q", durable=True, arguments=arguments)
+        hold_one(client, "q", 2)
+        expect_timeout(client, 2, 600)
+        client.method(commands.Basic.Get(queue="q"), 3)
+        if every:
+            client.expect(commands.Basic.GetEmpty)
+        else:
+            got, body = client.read_message(commands.Basic.GetOk)
+            assert (got.redelivered, body) == (True, b"x")
+
+
 def test_the_node_s_timeout_is_for_all_others() -> None:
     settings = Settings(queue=Queue(consumer_timeout=600))
     with BrokerThread(settings=settings) as broker, Wire(broker.port).open(channels=2) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harebell.paging import FLAGGED
 from harebell.storage.batch import Batch
 from harebell.storage.committer import Committer, Reports
 from harebell.storage.journal import WriteAheadLog
@@ -11,10 +12,12 @@ from harebell.storage.records import (
     GROUP,
     MESSAGE,
     REQUEUE,
+    RETURNS,
     SETTLE,
     Record,
     StoredMessage,
     decode_message,
+    decode_returns,
     decode_runs,
     records_in_group,
     walk,
@@ -93,6 +96,18 @@ def test_neighbouring_settles_become_one_run_behind_what_came_before() -> None:
     assert [kind for kind, _ in kinds] == [MESSAGE, SETTLE, REQUEUE]
     assert decode_runs(kinds[1][1]) == [(8, 1, 3), (8, 5, 2), (8, 4, 1), (9, 7, 1)]
     assert decode_runs(kinds[2][1]) == [(8, 10, 1)]
+
+
+def test_flags_are_written_one_by_one_before_the_requeues_that_followed_them() -> None:
+    written = Written()
+    for position in (1, 2, 3):
+        written.journal.flag(8, position)
+    written.journal.requeue(8, 2)
+    kinds = [(record.kind, record.payload) for record in written.records()]
+    assert [kind for kind, _ in kinds] == [RETURNS, REQUEUE]
+    assert decode_returns(kinds[0][1]) == [(8, 1, FLAGGED), (8, 2, FLAGGED), (8, 3, FLAGGED)]
+    assert decode_runs(kinds[1][1]) == [(8, 2, 1)]
+    assert len(written.records()) == 2, "each is written once"
 
 
 def test_nobody_waits_for_settles_but_for_all_else() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pamqp import commands
 
+from harebell.engine.queues.classic import ClassicQueue
 from tests.storage.fake_disk import FakeDisk
 from tests.storage.logs import Running
 
@@ -174,6 +175,67 @@ def test_returns_are_counted_on_and_the_limit_holds(lives: Lives, clean: bool) -
     lives.running.channel.nack(delivery.tag)
     lives.restart(clean)
     assert (lives.bodies("q"), lives.bodies("dead")) == ([], [b"a"])
+
+
+def count_failures(lives: Lives, name: str) -> None:
+    queue = lives.running.node.queue(name)
+    assert isinstance(queue, ClassicQueue)
+    queue.counts_every_return = False
+
+
+def test_what_was_handed_back_is_flagged_but_not_counted_if_failures_alone_count(
+    lives: Lives, clean: bool
+) -> None:
+    lives.declare("dead")
+    lives.declare("q", "dead", queue_type="quorum", delivery_limit=1)
+    lives.publish("q", b"a", b"untouched")
+    told = []
+    for reject in (False, False, False, True, False, False, True):
+        count_failures(lives, "q")
+        delivery = lives.get("q")
+        told.append((delivery.body, delivery.redelivered, delivery.properties.headers["x-delivery-count"]))
+        answer = lives.running.channel.reject if reject else lives.running.channel.nack
+        answer(delivery.tag)
+        lives.restart(clean)
+    assert told == [(b"a", False, 0)] + [(b"a", True, 0)] * 3 + [(b"a", True, 1)] * 3
+    assert (lives.bodies("q"), lives.bodies("dead")) == ([b"untouched"], [b"a"])
+
+
+def test_what_was_handed_back_and_failed_before_anything_was_written_counts_once(
+    lives: Lives, clean: bool
+) -> None:
+    lives.declare("q", queue_type="quorum")
+    lives.publish("q", b"a")
+    count_failures(lives, "q")
+    channel = lives.running.channel
+    channel.nack(lives.get("q").tag)
+    channel.reject(lives.get("q").tag)
+    channel.nack(lives.get("q").tag)
+    lives.restart(clean)
+    delivery = lives.get("q")
+    assert (delivery.redelivered, delivery.properties.headers["x-delivery-count"]) == (True, 1)
+
+
+def test_a_flag_without_a_count_outlives_copying_forward(lives: Lives) -> None:
+    lives.declare("q", queue_type="quorum")
+    lives.declare("others")
+    lives.publish("q", b"a")
+    count_failures(lives, "q")
+    lives.running.channel.nack(lives.get("q").tag)
+    first = min(lives.running.disk.names())
+    for _ in range(30):
+        lives.publish("others", bytes(500))
+        assert lives.running.channel.get("others", no_ack=True) is not None
+        lives.running.maintain(3)
+    assert first not in lives.running.disk.names(), "the record it was published with is gone"
+    lives.restart(clean=True)
+    count_failures(lives, "q")
+    for count in (0, 1):
+        delivery = lives.get("q")
+        assert (delivery.redelivered, delivery.properties.headers["x-delivery-count"]) == (True, count)
+        lives.running.channel.reject(delivery.tag)
+        lives.restart(clean=True)
+        count_failures(lives, "q")
 
 
 def test_the_history_of_deaths_is_continued(lives: Lives, clean: bool) -> None:

@@ -37,6 +37,7 @@ class DelayedJournal(Journal):
 
     def _append(self, *record: object) -> int:
         self.records.append(record)
+        self.appended = len(self.records)
         return len(self.records)
 
     def begin_message(self, message: Message) -> None:
@@ -60,6 +61,9 @@ class DelayedJournal(Journal):
         """Append a settle."""
         self._append("settle", int(queue_id), int(position))
 
+    def release(self, segment: i64, octets: i64) -> None:
+        """Streams have files of their own."""
+
     def forget(self, queue_id: i64, position: i64, message: Message) -> None:
         """Note what a deleted queue let go of; that is no record."""
         self.forgotten.append((int(queue_id), int(position)))
@@ -72,6 +76,10 @@ class DelayedJournal(Journal):
     def requeue(self, queue_id: i64, position: i64) -> None:
         """Append a requeue."""
         self._append("requeue", int(queue_id), int(position))
+
+    def flag(self, queue_id: i64, position: i64) -> None:
+        """Append a flag."""
+        self._append("flag", int(queue_id), int(position))
 
     def command(self, command: bytes) -> i64:
         """Append a command."""

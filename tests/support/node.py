@@ -15,6 +15,7 @@ from harebell.engine.vhost import Vhost
 from harebell.paging import Pager
 from harebell.ports import Clock, Journal
 from harebell.storage.null import NullJournal
+from harebell.storage.streams.memory import MemoryStreamLogs
 from tests.support.client import Client
 
 SERVER_PROPERTIES: dict[str, object] = {
@@ -58,6 +59,7 @@ class Node:
             SERVER_PROPERTIES,
             self.clock,
             pager,
+            MemoryStreamLogs(),
         )
         self.log: list[tuple[str, str]] = []
         self.outboxes = OutboxSet()
@@ -137,6 +139,7 @@ class Node:
         """Make the journal durable up to an lsn, or altogether, as when the disk has caught up."""
         journal = self.journal
         journal.durable = getattr(journal, "written", 0) if lsn is None else lsn
+        self.broker.dispatcher.journal_advanced()
         for channel in list(self.awaiting.channels):
             if not channel.release(journal.durable):
                 self.awaiting.channels.pop(channel, None)

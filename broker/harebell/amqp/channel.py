@@ -196,11 +196,12 @@ class Channel:
         if self._plain and not route.dynamic and not route.immediate and self.transaction is None:
             if route.error is not None:
                 raise route.error
-            message = Message(route.address, self._header, body, self._persistent)
+            persistent = self._persistent or route.keeps_all
+            message = Message(route.address, self._header, body, persistent)
             message.arrived = self.clock.wall
             lsn: i64 = 0
             queues = route.queues
-            if route.durable and self._persistent:
+            if route.durable and persistent:
                 lsn = enqueue(message, queues, True, self.connection.journal)
             else:
                 for queue in queues:
@@ -247,9 +248,11 @@ class Channel:
             BrokerError: PRECONDITION_FAILED for a tag that awaits no answer.
         """
         entries = self._answered(tag, multiple)
+        for entry in entries:
+            entry.queue.refuse_return()
         if self.transaction is not None:
             if requeue:
-                self.transaction.requeues.extend(entries)
+                self.transaction.requeues.extend([(entry, failed) for entry in entries])
             else:
                 self.transaction.rejects.extend(entries)
             return

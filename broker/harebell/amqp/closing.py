@@ -51,9 +51,15 @@ def close_connection(connection: Connection, method: int, error: BrokerError) ->
     )
 
 
-def close_channel(connection: Connection, channel: Channel, method: int, error: BrokerError) -> None:
-    """Send ``channel.close`` and drop what comes on that channel until its answer."""
-    release_channel(connection, channel)
+def close_channel(
+    connection: Connection, channel: Channel, method: int, error: BrokerError, failed: bool = True
+) -> None:
+    """Send ``channel.close`` and drop what comes on that channel until its answer.
+
+    Args:
+        failed: what its unanswered deliveries return as (see ``Queue.requeue``).
+    """
+    release_channel(connection, channel, failed)
     channel.closing = True
     connection.out.method(
         channel.wire,
@@ -73,7 +79,7 @@ def fail(connection: Connection, number: int, method: int, error: BrokerError) -
         close_channel(connection, channel, method, error)
 
 
-def release_channel(connection: Connection, channel: Channel) -> None:
+def release_channel(connection: Connection, channel: Channel, failed: bool = True) -> None:
     """Give back what a channel holds: consumers, unanswered deliveries, the message in progress.
 
     Confirms that are due go out first, as RabbitMQ does it: after the close nobody may send them.
@@ -95,7 +101,7 @@ def release_channel(connection: Connection, channel: Channel) -> None:
     if channel.transaction is not None:
         held = sorted(held + channel.transaction.answered(), key=tag_of)
         channel.transaction = None
-    channel.put_back(held, True, True)
+    channel.put_back(held, True, failed)
     connection.awaiting.channels.pop(channel, None)
 
 

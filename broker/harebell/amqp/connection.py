@@ -396,6 +396,8 @@ class Connection(SessionHandle):
         found: list[tuple[int, int, Message, int]] = []
         for channel in self.channels.values():
             for entry in channel.window.in_segment(segment):
+                if entry.queue.keeps_all:
+                    continue
                 found.append((entry.queue.id, entry.position, entry.message, entry.returns))
             if channel.transaction is not None:
                 for entry in channel.transaction.answered():

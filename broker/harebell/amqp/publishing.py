@@ -26,7 +26,7 @@ from harebell.content.scanning import PLUS, expiration_of
 from harebell.engine.dead_letter import has_history, without_history
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.queues.queue import Queue
-from harebell.engine.routing import Route, any_durable, enqueue
+from harebell.engine.routing import Route, any_durable, any_keeping_all, enqueue
 from harebell.errors import (
     NO_CONSUMERS,
     NO_ROUTE,
@@ -101,7 +101,8 @@ def _made(
     if properties.expiration_at >= 0:
         for queue in queues:
             queue.expect_deadlines()
-    message = Message(route.address, header, body, properties.delivery_mode == 2)
+    persistent = properties.delivery_mode == 2 or any_keeping_all(queues)
+    message = Message(route.address, header, body, persistent)
     message.arrived = channel.clock.wall
     return message
 

@@ -24,6 +24,7 @@ class Transaction:
 
     Attributes:
         octets: header and body octets of the publishes.
+        requeues: deliveries to return, and whether each failed (see ``Queue.requeue``).
     """
 
     def __init__(self) -> None:
@@ -31,8 +32,8 @@ class Transaction:
         self.publishes: list[Publish] = []
         self.acks: list[Unacked] = []
         self.rejects: list[Unacked] = []
-        self.requeues: list[Unacked] = []
+        self.requeues: list[tuple[Unacked, bool]] = []
 
     def answered(self) -> list[Unacked]:
         """List the deliveries answered within the transaction."""
-        return self.acks + self.rejects + self.requeues
+        return self.acks + self.rejects + [entry for entry, _ in self.requeues]

@@ -52,7 +52,7 @@ def arguments_reference() -> str:
         "|---|---|---|---|---|",
     ]
     for row in QUEUE_ARGUMENTS:
-        types = ", ".join(sorted(row.types & {*SUPPORTED_TYPES})) or "stream (not in this version)"
+        types = ", ".join(sorted(row.types & {*SUPPORTED_TYPES}))
         compared = "yes" if row.compared else ""
         effect = "yes" if row.effective else "not yet" if row.compared else "accepted"
         lines.append(f"| `{row.key}` | {types} | {compared} | {effect} | {row.help} |")
@@ -63,6 +63,6 @@ def arguments_reference() -> str:
         lines.append(f"| `{key}` | {', '.join(sorted(known))} | {text} |")
     lines += ["", CONSUMERS, POLICIES, "| key | queue types | operator | meaning |", "|---|---|---|---|"]
     for by in sorted(POLICY_KEYS.values(), key=lambda one: one.key):
-        types = ", ".join(sorted(by.types & {*SUPPORTED_TYPES})) or "stream (not in this version)"
+        types = ", ".join(sorted(by.types & {*SUPPORTED_TYPES}))
         lines.append(f"| `{by.key}` | {types} | {'yes' if by.operator else ''} | {by.help} |")
     return "\n".join(lines) + "\n"

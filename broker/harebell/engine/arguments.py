@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from harebell.content.table import Table, Timestamp
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 
+MOST_SEGMENT_OCTETS: Final = 3_000_000_000
 TEN_YEARS_MS: Final = 315_360_000_000
 CLASSIC: Final = frozenset({"classic"})
 QUORUM: Final = frozenset({"quorum"})
@@ -115,11 +116,30 @@ def queue_version(value: object) -> str | None:
     return None if value in (1, 2) else f"\"unsupported queue version '{value}'\""
 
 
+UNIT_SECONDS: Final = {"Y": 31_536_000, "M": 2_592_000, "D": 86_400, "h": 3600, "m": 60, "s": 1}
+"""Seconds of a year, a month, a day, an hour, a minute and a second in ``7D`` and its like."""
+
+
+def interval_ms(interval: str) -> int:
+    """Give the milliseconds of an interval such as ``7D``; -1 if it is none."""
+    number, unit = interval[:-1], interval[-1:]
+    if unit not in UNIT_SECONDS or not number.isascii() or not number.isdecimal() or len(number) > 9:
+        return -1
+    return int(number) * UNIT_SECONDS[unit] * 1000
+
+
 def age(value: object) -> str | None:
     """Check for a stream's maximum age such as ``7D``: a number and one unit of Y M D h m s."""
-    if isinstance(value, str) and len(value) > 1 and value[-1] in "YMDhms" and value[:-1].isdecimal():
-        return None
-    return f"{value!r} is not a number followed by one of Y, M, D, h, m, s"
+    if not isinstance(value, str):
+        return _of_another_type(value)
+    return None if interval_ms(value) > 0 else "invalid_max_age"
+
+
+def segment_size(value: object) -> str | None:
+    """Check for the size of a stream's segments; 0 is the default."""
+    if type(value) is int and value > MOST_SEGMENT_OCTETS:
+        return "Exceeded max value for x-stream-max-segment-size-bytes"
+    return integer(0)(value)
 
 
 def anything(value: object) -> str | None:
@@ -239,9 +259,9 @@ QUEUE_ARGUMENTS: Final = (
     QueueArgument("x-delayed-retry-min", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds the first retry waits.", True, option="delayed_retry_min", policy=ByPolicy("delayed retry minimum", lower)),
     QueueArgument("x-delayed-retry-max", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds a retry waits at most.", True, option="delayed_retry_max", policy=ByPolicy("delayed retry maximum", lower)),
     QueueArgument("x-member-placement-tag", QUORUM, text, False, "Where replicas go; one node holds one copy."),
-    QueueArgument("x-max-age", STREAM, age, True, "How long a stream keeps its messages.", policy=ByPolicy("max age")),
-    QueueArgument("x-stream-max-segment-size-bytes", STREAM, integer(1), True, "Size of a stream's segment files.", policy=ByPolicy("segment size", lower, check=integer(0))),
-    QueueArgument("x-stream-filter-size-bytes", STREAM, integer(16, 255), True, "Size of a stream's chunk filters.", policy=ByPolicy("filter size", lower)),
+    QueueArgument("x-max-age", STREAM, age, True, "How long a stream keeps its messages.", True, option="max_age", policy=ByPolicy("max age")),
+    QueueArgument("x-stream-max-segment-size-bytes", STREAM, segment_size, True, "Size of a stream's segment files, default 64 MiB; counts when it is declared.", True, option="segment_octets", policy=ByPolicy("segment size", lower, check=integer(0))),
+    QueueArgument("x-stream-filter-size-bytes", STREAM, integer(16, 255), True, "Accepted; filters are exact here.", policy=ByPolicy("filter size", lower)),
     QueueArgument("x-initial-cluster-size", STREAM, integer(1), False, "Replicas to start with; one node holds one copy.", policy=ByPolicy("cluster size", lower, check=integer(0))),
 )  # fmt: skip
 
@@ -249,15 +269,32 @@ QUEUE_ROWS: Final = {row.key: row for row in QUEUE_ARGUMENTS}
 
 CONSUMER_PRIORITY: Final = "x-priority"
 CONSUMER_TIMEOUT: Final = "x-consumer-timeout"
+STREAM_CONSUMER: Final = "x-stream-consumer"
+STREAM_FILTER: Final = "x-stream-filter"
+STREAM_MATCH_UNFILTERED: Final = "x-stream-match-unfiltered"
+STREAM_OFFSET: Final = "x-stream-offset"
+"""Also the header of what a stream delivers."""
+
+STREAM_FILTER_VALUE: Final = "x-stream-filter-value"
+EXPECTED_OFFSET: Final = "x-expected-offset"
+"""Headers of messages published to streams: what filters go by; the offset without which it is not taken."""
 
 CONSUMER_ARGUMENTS: Final = {
     "x-priority": (CLASSIC_AND_QUORUM, "Higher is served first; any whole number, default 0."),
     "x-consumer-timeout": (
-        CLASSIC_AND_QUORUM,
+        ALL_TYPES,
         "Milliseconds this consumer may hold a message unanswered; 0 is for ever.",
+    ),
+    "x-single-active-consumer": (
+        STREAM,
+        "With `x-stream-consumer`: one consumer of that name is active, the others stand by.",
     ),
     "x-cancel-on-ha-failover": (ALL_TYPES, "Accepted for older clients; without effect."),
     "x-stream-offset": (STREAM, "Where a stream's consumer starts."),
+    "x-stream-consumer": (
+        STREAM,
+        "Name under which the stream keeps how far this consumer acknowledged; it resumes there.",
+    ),
     "x-stream-filter": (STREAM, "Filter values a stream's consumer wants."),
     "x-stream-match-unfiltered": (STREAM, "Also deliver messages without a filter value."),
 }
@@ -277,6 +314,7 @@ EXCHANGE_ARGUMENTS: Final = (
     ExchangeArgument("hash-header", "x-consistent-hash", "Header to hash instead of the routing key."),
     ExchangeArgument("hash-property", "x-consistent-hash", "Property to hash instead of the routing key."),
     ExchangeArgument("x-hash-on", "x-consistent-hash", "Another spelling of `hash-header`."),
+    ExchangeArgument("x-partitions", "x-super-stream", "Streams to declare and bind, called after the exchange and numbered from 0; arguments of streams given beside it are theirs."),
     ExchangeArgument("x-recent-history-length", "x-recent-history", "Messages kept for new bindings, default 20."),
 )  # fmt: skip
 
@@ -341,7 +379,7 @@ def _policy_keys() -> dict[str, PolicyKey]:
 POLICY_KEYS: Final = _policy_keys()
 """Every key policy definitions may hold."""
 
-SUPPORTED_TYPES: Final = ("classic", "quorum")
+SUPPORTED_TYPES: Final = ("classic", "quorum", "stream")
 
 
 def queue_type(arguments: Table, default: str, name: str, vhost: str) -> str:

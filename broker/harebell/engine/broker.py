@@ -26,6 +26,7 @@ from harebell.engine.vhost import Vhost
 from harebell.errors import NOT_ALLOWED, BrokerError
 from harebell.paging import Moved, Page, Pager, Place
 from harebell.ports import AccessControl, Clock, Journal
+from harebell.streaming import NoStreams, StreamLogs
 
 DEFAULT_VHOST: Final = "/"
 
@@ -59,6 +60,7 @@ class Limits:
         consumer_timeout: milliseconds a delivery may stay unanswered; 0 is for ever.
         default_queue_type: type of a queue declared without ``x-queue-type``.
         continue_death_history: whether dead-lettering continues an ``x-death`` that a client published.
+        count_every_return: whether returns count that say nothing of a failure, such as ``basic.nack``.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Limits:
         consumer_timeout: int = 1_800_000,
         default_queue_type: str = "classic",
         continue_death_history: bool = True,
+        count_every_return: bool = True,
     ) -> None:
         self.max_message_size = max_message_size
         self.max_transaction_size = max_transaction_size
@@ -78,6 +81,7 @@ class Limits:
         self.consumer_timeout = consumer_timeout
         self.default_queue_type = default_queue_type
         self.continue_death_history = continue_death_history
+        self.count_every_return = count_every_return
 
 
 class Broker:
@@ -95,6 +99,7 @@ class Broker:
         server_properties: what ``connection.start`` tells clients.
         clock: the time, set by the rim.
         pager: where messages go that do not fit in memory; None to keep all in memory.
+        streams: keeps the logs of streams; None to have none.
     """
 
     def __init__(
@@ -106,7 +111,9 @@ class Broker:
         server_properties: Table,
         clock: Clock | None = None,
         pager: Pager | None = None,
+        streams: StreamLogs | None = None,
     ) -> None:
+        self.streams = streams or NoStreams()
         self.access = access
         self.journal = journal
         self.limits = limits
@@ -245,6 +252,14 @@ class Broker:
                 for position, place in queue.locate(wanted):
                     found[(int(queue.id), position)] = place
         return found
+
+    def sync_streams(self, segment: int) -> bool:
+        """Have files of streams synced for which the journal keeps segments before this; True if any does."""
+        waits = False
+        for queue in self.queues():
+            if queue.keeps_all and queue.sync_before(segment):
+                waits = True
+        return waits
 
     def relocate(self, moves: dict[int, list[Moved]], segment: int, to_segment: int) -> dict[int, list[int]]:
         """Note where the records of messages that are on disk only were copied.

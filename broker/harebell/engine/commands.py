@@ -134,6 +134,16 @@ class SetVhostDefaultQueueType:
     type_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoreOffset:
+    """A named consumer of a stream acknowledged all before an offset."""
+
+    vhost: str
+    queue: str
+    consumer: str
+    offset: int
+
+
 Command = (
     CreateVhost
     | DeleteVhost
@@ -147,6 +157,7 @@ Command = (
     | ClearPolicy
     | SetVhostLimits
     | SetVhostDefaultQueueType
+    | StoreOffset
 )
 
 _KINDS: Final[dict[str, type[Any]]] = {
@@ -164,6 +175,7 @@ _KINDS: Final[dict[str, type[Any]]] = {
         ClearPolicy,
         SetVhostLimits,
         SetVhostDefaultQueueType,
+        StoreOffset,
     )
 }
 _KIND: Final = "command"

@@ -16,7 +16,7 @@ from harebell.content.message import Message
 from harebell.content.properties import Properties, parse_properties
 from harebell.engine.dead_letter import DeadLetter, dead_letter
 from harebell.engine.queues.queue import DeadLetterSink, Queue
-from harebell.engine.routing import Routing, any_durable, traverse
+from harebell.engine.routing import Routing, any_durable, any_keeping_all, traverse
 from harebell.errors import MalformedContent
 from harebell.ports import Clock, Journal
 
@@ -177,6 +177,8 @@ class DeadLettering(DeadLetterSink):
         that comes back may.
         """
         journal = self._journal
+        if any_keeping_all(targets):
+            message.persistent = True
         if message.persistent and any_durable(targets):
             journal.begin_message(message)
             for target in targets:

@@ -30,6 +30,7 @@ class Dispatcher:
     def __init__(self, pager: Pager | None = None) -> None:
         self.residency = Residency(pager or NoPager())
         self._due: list[Queue] = []
+        self._waiting: dict[Queue, None] = {}
         self.busy: bool = False
         self.contended: bool = False
 
@@ -38,6 +39,17 @@ class Dispatcher:
         if not queue.scheduled:
             queue.scheduled = True
             self._due.append(queue)
+
+    def wait_for_journal(self, queue: Queue) -> None:
+        """Let a queue deliver once more of the journal is durable."""
+        self._waiting[queue] = None
+
+    def journal_advanced(self) -> None:
+        """More of the journal is durable: whoever waited for it has a turn."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            for queue in waiting:
+                self.schedule(queue)
 
     def run(self) -> None:
         """Serve each scheduled queue once, up to its budget; what is left waits for the next turn."""

@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harebell.content.table import Table
-from harebell.engine.arguments import ALTERNATE_EXCHANGE, POLICY_KEYS, QUEUE_ARGUMENTS, QueueArgument
+from harebell.engine.arguments import (
+    ALTERNATE_EXCHANGE,
+    POLICY_KEYS,
+    QUEUE_ARGUMENTS,
+    QueueArgument,
+    interval_ms,
+)
 from harebell.engine.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
 
 if TYPE_CHECKING:
@@ -127,7 +133,10 @@ def effective_options(
     values = {value.key: value.value for value in effective_values(type_name, arguments, policy, operator)}
     for row in _OPTION_ROWS:
         if _KEYS[row] in values:
-            setattr(options, row.option, values[_KEYS[row]])
+            value = values[_KEYS[row]]
+            if row.option == "max_age":
+                value = interval_ms(str(value))
+            setattr(options, row.option, value)
     if type_name == "quorum" and options.overflow == REJECT_PUBLISH_DLX:
         # Quorum queues take it and go by the default (observed on RabbitMQ).
         options.overflow = DROP_HEAD

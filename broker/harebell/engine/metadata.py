@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harebell.content.message import Message
+from harebell.content.table import Table
 from harebell.engine.arguments import MAX_PRIORITY, SINGLE_ACTIVE_CONSUMER
 from harebell.engine.commands import (
     Bind,
@@ -22,6 +23,7 @@ from harebell.engine.commands import (
     SetPolicy,
     SetVhostDefaultQueueType,
     SetVhostLimits,
+    StoreOffset,
     Unbind,
 )
 from harebell.engine.dead_lettering import DeadLettering
@@ -33,8 +35,10 @@ from harebell.engine.policies import Policy
 from harebell.engine.policy_work import refresh_exchange, refresh_queue
 from harebell.engine.queues.classic import ClassicQueue
 from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.stream import StreamQueue
 from harebell.engine.routing import enqueue
 from harebell.engine.vhost import PREDECLARED, Vhost
+from harebell.streaming import DEFAULT_SEGMENT_OCTETS, LEAST_SEGMENT_OCTETS
 
 if TYPE_CHECKING:
     from harebell.engine.broker import Broker
@@ -81,6 +85,11 @@ def apply(broker: Broker, command: Command) -> None:
             vhost.set_limits(command.limits)
         case SetVhostDefaultQueueType():
             vhost.default_queue_type = command.type_name
+        case StoreOffset():
+            stream = vhost.queues.get(command.queue)
+            if isinstance(stream, StreamQueue):
+                stream.offsets[command.consumer] = command.offset
+            return
     vhost.topology_changed()
 
 
@@ -110,6 +119,28 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
         if existing.id == command.queue_id:
             return
         delete_queue(vhost, existing)
+    queue = _made(broker, vhost, command)
+    refresh_queue(broker, vhost, queue)
+    if command.owner:
+        vhost.exclusives.setdefault(command.owner, {})[command.name] = None
+    vhost.queues[command.name] = queue
+
+
+def _made(broker: Broker, vhost: Vhost, command: DeclareQueue) -> Queue:
+    if command.type_name == "stream":
+        segment = _segment_octets(vhost, command.name, command.arguments)
+        return StreamQueue(
+            command.queue_id,
+            vhost.name,
+            command.name,
+            command.arguments,
+            broker.streams.open(command.queue_id, segment),
+            broker.dispatcher,
+            broker.journal,
+            broker.clock,
+            broker.expiry,
+            broker.dispatcher.residency.pager,
+        )
     max_priority = command.arguments.get(MAX_PRIORITY)
     if vhost.dead_letters is None:
         vhost.dead_letters = DeadLettering(vhost, broker.journal, broker.clock)
@@ -129,10 +160,14 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
         max_priority if isinstance(max_priority, int) else -1,
         command.arguments.get(SINGLE_ACTIVE_CONSUMER) is True,
     )
-    refresh_queue(broker, vhost, queue)
-    if command.owner:
-        vhost.exclusives.setdefault(command.owner, {})[command.name] = None
-    vhost.queues[command.name] = queue
+    queue.counts_every_return = broker.limits.count_every_return
+    return queue
+
+
+def _segment_octets(vhost: Vhost, name: str, arguments: Table) -> int:
+    """Give the size of a new stream's segments: its argument or policy says it."""
+    asked = int(vhost.policies.applied(name, "stream", arguments).options.segment_octets)
+    return DEFAULT_SEGMENT_OCTETS if asked <= 0 else max(LEAST_SEGMENT_OCTETS, asked)
 
 
 def delete_queue(vhost: Vhost, queue: Queue) -> None:
@@ -237,6 +272,11 @@ def snapshot(broker: Broker) -> list[Command]:
         for queue in vhost.queues.values():
             if queue.durable:
                 commands.append(_declared_queue(vhost, queue))
+            if isinstance(queue, StreamQueue):
+                commands.extend(
+                    StoreOffset(vhost.name, queue.name, name, offset)
+                    for name, offset in queue.offsets.items()
+                )
         commands.extend(bindings)
     return commands
 

@@ -31,6 +31,8 @@ class QueueOptions:
         delivery_limit: returns after which a message is dead-lettered.
         consumer_timeout: milliseconds a delivery may stay unanswered.
         delayed_retry_min, delayed_retry_max: milliseconds a returned message waits, first and at most.
+        max_age: milliseconds a stream keeps its messages.
+        segment_octets: size of a stream's segments.
         dead_letter_exchange: where dead letters go; ``""`` is the default exchange, None is nowhere.
         dead_letter_routing_key: their routing key; None to keep the original ones.
         dead_letter_strategy: ``at-least-once`` or ``at-most-once``.
@@ -49,6 +51,8 @@ class QueueOptions:
         self.consumer_timeout: i64 = ABSENT
         self.delayed_retry_min: i64 = ABSENT
         self.delayed_retry_max: i64 = ABSENT
+        self.max_age: i64 = ABSENT
+        self.segment_octets: i64 = ABSENT
         self.dead_letter_exchange: str | None = None
         self.dead_letter_routing_key: str | None = None
         self.dead_letter_strategy: str = AT_LEAST_ONCE

@@ -34,6 +34,7 @@ class Route:
         exchange: the exchange published to; None for the default exchange or on error.
         queues: the queues that take the message, unless ``dynamic``.
         durable: True if any of the queues is durable.
+        keeps_all: True if any of them keeps transient messages too.
         mandatory, immediate: flags of the publish.
         dynamic: routing depends on more than the key and is done per message.
         arguments: the raw arguments it was worked out from.
@@ -56,6 +57,7 @@ class Route:
         self.exchange = exchange
         self.queues: list[Queue] = []
         self.durable: bool = False
+        self.keeps_all: bool = False
         self.mandatory: bool = mandatory
         self.immediate: bool = immediate
         self.dynamic: bool = False
@@ -68,6 +70,15 @@ class Route:
         """Fix the queues of a static route."""
         self.queues = queues
         self.durable = any_durable(queues)
+        self.keeps_all = any_keeping_all(queues)
+
+
+def any_keeping_all(queues: list[Queue]) -> bool:
+    """Tell whether a transient message to these queues must be journaled like a persistent one."""
+    for queue in queues:  # noqa: SIM110 - a generator costs more, compiled
+        if queue.keeps_all:
+            return True
+    return False
 
 
 def any_durable(queues: list[Queue]) -> bool:

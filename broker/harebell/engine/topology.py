@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from harebell.content.table import Table
 from harebell.engine.arguments import (
     DEAD_LETTER_EXCHANGE,
+    QUEUE_ROWS,
     QUEUE_TYPE,
     check_queue_arguments,
     different_argument,
@@ -21,6 +22,7 @@ from harebell.engine.broker import Broker
 from harebell.engine.commands import Bind, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Unbind
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.registry import exchange_class
+from harebell.engine.exchanges.super_stream import PARTITION_ORDER, PARTITIONS, SuperStreamExchange
 from harebell.engine.metadata import destination_of
 from harebell.engine.queues.queue import Queue
 from harebell.engine.vhost import Vhost, access_refused, topic_refused
@@ -34,6 +36,9 @@ from harebell.errors import (
 from harebell.ports import User
 
 RESERVED: Final = "amq."
+
+ALWAYS_DURABLE: Final = ("quorum", "stream")
+"""Queue types that can be neither transient nor exclusive nor auto-deleted."""
 
 
 class Caller(NamedTuple):
@@ -108,7 +113,27 @@ def declare_exchange(
         caller.require("write", "exchange", alternate)
     type_class.check_arguments(arguments)
     command = DeclareExchange(caller.vhost.name, name, type_name, durable, auto_delete, internal, arguments)
-    return caller.broker.commit(command, durable)
+    lsn = caller.broker.commit(command, durable)
+    if PARTITIONS in arguments and isinstance(caller.vhost.exchanges[name], SuperStreamExchange):
+        lsn = max(lsn, _declare_partitions(caller, name, arguments))
+    return lsn
+
+
+def _declare_partitions(caller: Caller, name: str, arguments: Table) -> int:
+    """Declare and bind the streams of a super stream, as ``rabbitmq-streams add_super_stream`` does.
+
+    Those that are there already stay if they are streams with the same arguments.
+    """
+    lsn = 0
+    count = arguments[PARTITIONS]
+    assert isinstance(count, int)
+    asked = {key: value for key, value in arguments.items() if key in QUEUE_ROWS}
+    for number in range(count):
+        partition = f"{name}-{number}"
+        _, declared = declare_queue(caller, partition, True, False, False, {**asked, QUEUE_TYPE: "stream"})
+        bound = bind(caller, name, partition, True, str(number), {PARTITION_ORDER: number})
+        lsn = max(lsn, declared, bound)
+    return lsn
 
 
 def _same_exchange(
@@ -257,8 +282,8 @@ def declare_queue(
     if type_name != "classic" and QUEUE_TYPE not in arguments:
         # As on RabbitMQ: whoever lists or exports the queue sees its type.
         arguments = {**arguments, QUEUE_TYPE: type_name}
-    if type_name == "quorum":
-        _quorum_flags(caller.vhost, name, durable, exclusive, auto_delete)
+    if type_name in ALWAYS_DURABLE:
+        _durable_flags(caller.vhost, name, durable, exclusive, auto_delete)
     caller.vhost.check_queue_limit(name)
     limit = caller.broker.limits.max_queues
     if limit and len(caller.vhost.queues) >= limit:
@@ -288,7 +313,7 @@ def _default_type(caller: Caller, durable: bool, exclusive: bool, auto_delete: b
     return caller.vhost.default_queue_type or caller.broker.limits.default_queue_type
 
 
-def _quorum_flags(vhost: Vhost, name: str, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+def _durable_flags(vhost: Vhost, name: str, durable: bool, exclusive: bool, auto_delete: bool) -> None:
     wrong_flags = (("exclusive-owner", exclusive), ("non-durable", not durable), ("auto-delete", auto_delete))
     for flag, wrong in wrong_flags:
         if wrong:
@@ -338,7 +363,7 @@ def find_queue(caller: Caller, name: str) -> Queue:
 
 
 def delete_queue(caller: Caller, name: str, if_unused: bool, if_empty: bool) -> tuple[int, int]:
-    """Delete a queue; deleting a missing one is fine.
+    """Delete a queue; deleting a missing one is fine.  Streams ignore conditions (observed on RabbitMQ).
 
     Returns:
         The number of ready messages that went with it, and the lsn the delete-ok waits for.
@@ -359,10 +384,11 @@ def delete_queue(caller: Caller, name: str, if_unused: bool, if_empty: bool) -> 
             f"cannot delete queue '{name}' in vhost '{caller.vhost.name}'. queue.delete operations with "
             f"{flag} flag set are not supported by quorum queues",
         )
-    if if_unused and queue.consumer_count():
+    ignored = queue.type_name == "stream"
+    if if_unused and queue.consumer_count() and not ignored:
         raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' in vhost '{caller.vhost.name}' in use")
     count = int(queue.ready_count())
-    if if_empty and count:
+    if if_empty and count and not ignored:
         raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' in vhost '{caller.vhost.name}' not empty")
     return count, caller.broker.commit(DeleteQueue(caller.vhost.name, name), queue.durable)
 

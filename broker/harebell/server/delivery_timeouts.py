@@ -58,4 +58,5 @@ def _close(connection: Connection, channel: Channel, entry: Unacked, timeout: in
         PRECONDITION_FAILED,
         f"delivery acknowledgement on channel {number} timed out. Timeout value used: {timeout} ms. {GUIDE}",
     )
-    close_channel(connection, channel, 0, error)
+    # That a client took too long does not say that its messages are at fault (RabbitMQ 4.3).
+    close_channel(connection, channel, 0, error, failed=False)

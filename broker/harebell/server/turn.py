@@ -126,6 +126,7 @@ class Turn:
     def journal_advanced(self) -> None:
         """More of the journal is durable: send the confirms and replies that waited for it."""
         durable = self._journal.durable
+        self._dispatcher.journal_advanced()
         for channel in list(self.awaiting.channels):
             if not channel.release(durable):
                 self.awaiting.channels.pop(channel, None)

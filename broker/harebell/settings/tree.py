@@ -207,6 +207,13 @@ class Queue(Section):
         description="Let dead-lettering continue the x-death header of a message that a client published, so "
         "that counts survive republishing; off starts anew, as RabbitMQ 4 does.",
     )
+    count_every_return: bool = Field(
+        default=True,
+        description="Let every return to a quorum queue raise x-delivery-count and count against "
+        "x-delivery-limit, as RabbitMQ does up to 4.2: a message that is handed back with basic.nack again "
+        "and again is stopped, too. Off counts basic.reject and what closed channels and lost connections "
+        "return, but neither basic.nack and basic.recover nor timeouts, as RabbitMQ 4.3 does.",
+    )
 
 
 class Storage(Section):

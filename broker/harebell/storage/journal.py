@@ -15,7 +15,7 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64, u8
 
 from harebell.content.message import Message
-from harebell.paging import journal_location
+from harebell.paging import FLAGGED, journal_location
 from harebell.ports import Journal
 from harebell.storage.batch import Batch
 from harebell.storage.records import (
@@ -110,12 +110,13 @@ class WriteAheadLog(Journal):
         super().__init__()
         self.durable = start
         self.written: i64 = start
-        self.appended: i64 = start
+        self.appended = start
         self.bound: i64 = start
         self.committer: Committer | None = None
         self._segments = segments
         self._out = BytesWriter()
         self._settles = Runs()
+        self._flags = Runs()
         self._requeues = Runs()
         self._record = BytesWriter()
         self._enqueues = BytesWriter()
@@ -168,9 +169,20 @@ class WriteAheadLog(Journal):
         """A deleted queue lets go of a message: its segment holds one less."""
         self._segments.settle(i64(message.segment), i64(message.share))
 
+    def release(self, segment: i64, octets: i64) -> None:
+        """A stream's own files hold messages: a segment of the log need not."""
+        self._segments.settle(segment, octets)
+
     def requeue(self, queue_id: i64, position: i64) -> None:
         """Note that a message was returned."""
         self._requeues.add(queue_id, position)
+
+    def flag(self, queue_id: i64, position: i64) -> None:
+        """Note that a message never flagged was returned, which is not counted.
+
+        An entry of a RETURNS record looks like a run, but is never one with its neighbours.
+        """
+        self._flags.add_run(queue_id, position, FLAGGED)
 
     def settle_run(self, queue_id: i64, first: i64, count: i64) -> None:
         """Note that a queue no longer holds neighbouring positions, whose claims it gives up elsewhere."""
@@ -267,6 +279,9 @@ class WriteAheadLog(Journal):
         settles = self._settles.take()
         if settles:
             self._append(SETTLE, settles)
+        if len(self._flags.out) > 0:
+            # Before the requeues: what is flagged was never returned before, but may have been since.
+            self._append(RETURNS, self._flags.take())
         requeues = self._requeues.take()
         if requeues:
             self._append(REQUEUE, requeues)

@@ -39,6 +39,9 @@ class Engine(Protocol):
     def locate(self, pairs: set[Pair], segment: int) -> Mapping[Pair, Place]:
         """Find what is alive among some messages whose records are in a segment."""
 
+    def sync_streams(self, segment: int) -> bool:
+        """Have files of streams synced for which segments before this are kept; True if there are any."""
+
     def relocate(
         self, moves: dict[int, list[Moved]], segment: int, to_segment: int
     ) -> Mapping[int, list[int]]:

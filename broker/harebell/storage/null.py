@@ -27,10 +27,16 @@ class NullJournal(Journal):
     def forget(self, queue_id: i64, position: i64, message: Message) -> None:
         """Write nothing."""
 
+    def release(self, segment: i64, octets: i64) -> None:
+        """Write nothing."""
+
     def settle_run(self, queue_id: i64, first: i64, count: i64) -> None:
         """Write nothing."""
 
     def requeue(self, queue_id: i64, position: i64) -> None:
+        """Write nothing."""
+
+    def flag(self, queue_id: i64, position: i64) -> None:
         """Write nothing."""
 
     def command(self, command: bytes) -> i64:

@@ -36,7 +36,8 @@ Payloads (``run`` = queue id u64, first position u64, count u32)::
     PAD       anything: octets that were damaged, overwritten after they were set aside
     FLAG      nothing: whatever was enqueued before may have been delivered; redelivered from now on
     RETURNS   for each message: queue id u64, position u64, returns u32 (see ``paging.RETURN``): how often
-              a message that is copied forward came back; what was known before counts no more
+              it came back; what was known before counts no more.  Written of messages copied forward, and
+              of those whose first return is not counted
 """
 
 from __future__ import annotations

@@ -21,9 +21,13 @@ from harebell.storage.records import BadSegment
 from harebell.storage.recovery import Loss, Recovered, recover
 from harebell.storage.segments import SEGMENT_BYTES, Segments, segment_name
 from harebell.storage.snapshot import BadSnapshot, Snapshot, read_snapshot, write_snapshot
+from harebell.storage.streams.files import FileStreamLogs, StreamReports
 
 SEGMENTS_BEFORE_MOVING: Final = 4
 """Segments the log may have before what is alive in the oldest is copied forward."""
+
+STREAM_SEGMENTS: Final = 2
+"""Segments before the current one that may hold what streams' files do not."""
 
 MOVES_AHEAD: Final = 8 * 1024 * 1024
 """Octets that may wait for the disk while messages are copied forward."""
@@ -33,6 +37,9 @@ LIVE_SHARE: Final = 0.5
 
 SPILL: Final = "spill"
 """Folder, beside the journal's, of messages that need not outlive the node."""
+
+STREAMS: Final = "streams"
+"""Folder, beside the journal's, of what streams keep."""
 
 
 def _ignore(*arguments: object) -> None:
@@ -82,8 +89,10 @@ class Store:
         segment_bytes: size of a full segment.
         budget: octets of ready messages that are to stay in memory.
         spill: the file layer of spilled messages; the real one if None.
+        streams: the file layer of streams; the real one if None.
 
     Attributes:
+        streams: keeps the logs of streams.
         journal: what the engine writes to; appends gather until ``begin``.
         recovered: what the log held.
         commands: the metadata to replay, in order.
@@ -102,11 +111,13 @@ class Store:
         segment_bytes: int = SEGMENT_BYTES,
         budget: int = NO_LIMIT,
         spill: Files | None = None,
+        streams: Files | None = None,
     ) -> None:
         self.data_dir = DataDir(path)
         try:
             self.files = files or DiskFiles(self.data_dir.journal)
             spill = spill or DiskFiles(path / SPILL)
+            self.streams = FileStreamLogs(streams or DiskFiles(path / STREAMS))
             snapshot, complaints = read_snapshot(self.files)
             self.recovered: Recovered = recover(self.files, self.data_dir.node, strict, progress, snapshot)
         except (BadSegment, Loss, BadSnapshot, OSError) as error:
@@ -140,6 +151,7 @@ class Store:
         self._snapshot_segment = int(self.segments.current)
         self._full: OSError | None = None
         self._spill_full: OSError | None = None
+        self._streams_full: OSError | None = None
         self._losses: deque[Lost] = deque()
         self._call_soon: Callable[..., object] = lambda function, *arguments: function(*arguments)
 
@@ -195,11 +207,15 @@ class Store:
 
         def full(error: OSError | None) -> None:
             self._full = error
-            events.full(self._full or self._spill_full)
+            events.full(self._any_full())
 
         def spill_full(error: OSError | None) -> None:
             self._spill_full = error
-            events.full(self._full or self._spill_full)
+            events.full(self._any_full())
+
+        def streams_full(error: OSError | None) -> None:
+            self._streams_full = error
+            events.full(self._any_full())
 
         def damaged(found: list[Damage]) -> None:
             self._remember(found, events.remembered)
@@ -231,8 +247,16 @@ class Store:
 
         from_reader = PagerReports(spill_full, events.no_spill, damaged, events.unreadable, events.failed)
         self.pager.begin(from_pager, from_reader, threaded)
+
+        def from_streams(function: Callable[..., None], *arguments: object) -> None:
+            call_soon(paged, function, *arguments)
+
+        self.streams.begin(from_streams, StreamReports(streams_full, events.failed, damaged), threaded)
         journal.committer = committer
         journal.flush()
+
+    def _any_full(self) -> OSError | None:
+        return self._full or self._spill_full or self._streams_full
 
     def _remember(self, found: list[Damage], remembered: Callable[[], None]) -> None:
         """List losses in the committer's thread, and so before what they make superfluous is deleted."""
@@ -277,12 +301,13 @@ class Store:
                 self._move = None
             self.journal.flush()
             return
+        waits = engine.sync_streams(int(self.segments.current) - STREAM_SEGMENTS)
         gone = self.segments.reclaimable(self.journal.durable)
         if gone:
             self._delete(gone, snapshot())
         elif self._snapshot_worthwhile():
             self._delete([], snapshot())
-        elif self._worth_moving():
+        elif self._worth_moving() and not (waits or engine.sync_streams(int(self.segments.first) + 1)):
             base = self.segments.bases[0]
             # Noted once it was read: a disk that cannot be read now is asked again.
             self._move = Move(
@@ -375,6 +400,8 @@ class Store:
                 self.journal.flush()
             committer.stop()
             self.pager.stop()
+            if clean:
+                self.streams.close()
             self.committer = None
             self.journal.committer = None
         self.data_dir.close()

@@ -12,6 +12,7 @@ from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
 from harebell.engine.queues.classic import ClassicQueue
 from harebell.engine.queues.queue import DeadLetterSink, Queue
+from harebell.paging import FLAGGED, RETURN
 from harebell.ports import Clock
 from tests.support.journal import DelayedJournal
 
@@ -131,6 +132,23 @@ def test_the_journal_is_told_what_leaves_and_what_comes_back() -> None:
         ("settle", 7, 4),
         ("settle", 7, 5),
     ]
+
+
+def test_where_failures_alone_count_what_is_handed_back_is_flagged_and_no_more() -> None:
+    journal = DelayedJournal()
+    queue = classic(journal)
+    queue.counts_every_return = False
+    queue.push(message())
+    returns: list[int] = []
+    for failed in (False, False, True, False, True):
+        queue.requeue(take(queue), failed)
+        entry = take(queue)
+        returns.append(int(entry.returns))
+        queue.requeue(entry, False)
+    assert returns == [FLAGGED, FLAGGED, FLAGGED + RETURN, FLAGGED + RETURN, FLAGGED + 2 * RETURN]
+    assert journal.records == [("flag", 7, 1), ("requeue", 7, 1), ("requeue", 7, 1)], (
+        "a message that is flagged and not counted is as it was: nothing to tell"
+    )
 
 
 def test_a_purge_settles_returned_and_ready_messages_alike() -> None:

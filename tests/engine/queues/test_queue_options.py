@@ -10,6 +10,7 @@ from pamqp import commands
 from harebell.engine.deadlines import FINE
 from harebell.engine.policy_control import clear_policy, set_policy
 from harebell.engine.policy_work import finish
+from harebell.engine.queues.classic import ClassicQueue
 from tests.support.client import ClientChannel
 from tests.support.journal import DelayedJournal
 from tests.support.node import Node
@@ -309,6 +310,26 @@ def test_the_return_after_the_limit_is_the_last(
         headers: Any = delivery.properties.headers
         assert headers["x-delivery-count"] == count
         channel.nack(delivery.tag)
+    assert channel.get("q") is None
+
+
+def test_what_is_handed_back_uncounted_stays_even_above_the_limit(node: Node, channel: ClientChannel) -> None:
+    declare(channel, queue_type="quorum")
+    queue = node.queue("q")
+    assert isinstance(queue, ClassicQueue)
+    queue.counts_every_return = False
+    put(channel, b"a")
+    for answer in (channel.reject, channel.reject, *[channel.nack] * 30):
+        delivery = channel.get("q")
+        assert delivery is not None
+        answer(delivery.tag)
+    policy(node, delivery_limit=1)
+    for answer in (channel.nack, channel.reject):
+        delivery = channel.get("q")
+        assert delivery is not None
+        headers: Any = delivery.properties.headers
+        assert headers["x-delivery-count"] == 2
+        answer(delivery.tag)
     assert channel.get("q") is None
 
 

@@ -73,6 +73,7 @@ def consume(connection: Connection, channel: Channel, frame: Any) -> None:
         queue = topology.readable_queue(caller, name)
         priority = check_consumer_arguments(frame.arguments, queue.type_name, name, caller.vhost.name)
         _exclusivity(connection, queue, frame.exclusive)
+        queue.check_consumer(frame.no_ack, channel.prefetch, frame.arguments)
     consumer = ChannelConsumer(
         channel,
         tag,
@@ -106,8 +107,8 @@ def _reply_queue(connection: Connection, channel: Channel, no_ack: bool) -> Repl
 
 
 def _exclusivity(connection: Connection, queue: Queue, exclusive: bool) -> None:
-    """Check exclusive use; quorum queues do not enforce it (observed on RabbitMQ)."""
-    if queue.type_name == "quorum":
+    """Check exclusive use; quorum queues and streams do not enforce it (observed on RabbitMQ)."""
+    if queue.type_name in topology.ALWAYS_DURABLE:
         return
     vhost = connection.vhost
     assert vhost is not None

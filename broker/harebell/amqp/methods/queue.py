@@ -53,10 +53,10 @@ def declare(connection: Connection, channel: Channel, frame: Any) -> None:
     else:
         if not name:
             name = "amq.gen-" + connection.broker.new_token()
-            if frame.arguments.get(QUEUE_TYPE) == "quorum":
+            asked = frame.arguments.get(QUEUE_TYPE)
+            if asked in topology.ALWAYS_DURABLE:
                 raise BrokerError(
-                    PRECONDITION_FAILED,
-                    "Cannot declare a server-named queue for type rabbit_quorum_queue",
+                    PRECONDITION_FAILED, f"Cannot declare a server-named queue for type rabbit_{asked}_queue"
                 )
         else:
             topology.check_queue_name(name)

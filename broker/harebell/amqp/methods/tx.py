@@ -64,7 +64,8 @@ def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> bool
         entry.queue.settle(entry)
         channel.return_credit(entry)
     channel.put_back(transaction.rejects, False, True)
-    channel.put_back(transaction.requeues, True, True)
+    for entry, failed in transaction.requeues:
+        channel.put_back([entry], True, failed)
     return refused
 
 

@@ -13,6 +13,7 @@ from harebell.engine.exchanges.headers import HeadersExchange
 from harebell.engine.exchanges.modulus_hash import ModulusHashExchange
 from harebell.engine.exchanges.random import LocalRandomExchange, RandomExchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
+from harebell.engine.exchanges.super_stream import SuperStreamExchange
 from harebell.engine.exchanges.topic import TopicExchange
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 
@@ -26,6 +27,7 @@ EXCHANGE_TYPES: Final[dict[str, type[Exchange]]] = {
     "x-modulus-hash": ModulusHashExchange,
     "x-random": RandomExchange,
     "x-recent-history": RecentHistoryExchange,
+    "x-super-stream": SuperStreamExchange,
 }
 """The exchange types, by name."""
 

@@ -55,6 +55,10 @@ class ClassicQueue(Queue):
         expiry: told when the queue wants to look at deadlines.
         max_priority: the highest priority a classic queue tells apart; -1 for none.
         single_active: serve one consumer at a time (``x-single-active-consumer``).
+
+    Attributes:
+        counts_every_return: True if all that comes back counts, as in RabbitMQ up to 4.2; False if only what
+            failed does, as in 4.3.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class ClassicQueue(Queue):
         self._pager = dispatcher.residency.pager
         self._quorum: bool = type_name == "quorum"
         self.counts_returns = self._quorum
+        self.counts_every_return: bool = True
         self._store: Stock = (
             PriorityStore(self, self._residency, max_priority, 0, False)
             if max_priority >= 0
@@ -459,12 +464,13 @@ class ClassicQueue(Queue):
             if message.persistent and self.durable:
                 self._journal.forget(self.id, entry.position, message)
             return
-        returns: i64 = (entry.returns | FLAGGED) + RETURN
+        counted: bool = failed or self.counts_every_return
+        returns: i64 = (entry.returns | FLAGGED) + (RETURN if counted else 0)
         rules = self._rules
         deadline: i64 = NEVER
         if rules is not None:
             limit: i64 = self.options.delivery_limit
-            if limit >= 0 and returns // RETURN > limit:
+            if counted and limit >= 0 and returns // RETURN > limit:
                 self._give_up(message, entry.position, DELIVERY_LIMIT)
                 return
             deadline = rules.deadline(message, entry.position)
@@ -472,7 +478,10 @@ class ClassicQueue(Queue):
                 self._give_up(message, entry.position, EXPIRED)
                 return
         if message.persistent and self.durable:
-            self._journal.requeue(self.id, entry.position)
+            if counted:
+                self._journal.requeue(self.id, entry.position)
+            elif entry.returns & FLAGGED == 0:
+                self._journal.flag(self.id, entry.position)
         if rules is not None and self.options.delayed_retry_type != DISABLED:
             delay = retry_delay(self.options, returns, failed)
             if delay > 0:

@@ -58,6 +58,7 @@ class Queue(Destination):
         wakes_at: unix milliseconds when it wants to look at deadlines.
         ordered: True if messages leave in order of arrival.
         highest_level, absent_level: priorities told apart, and that of messages that say none.
+        keeps_all: True if it keeps transient messages as it does persistent ones.
         plain: True while no option asks for more than first in, first out.
         dead_letters: takes what the queue gives up, if it ever does that; the same for a virtual host.
         scheduled: True while the dispatcher has it listed.
@@ -89,6 +90,7 @@ class Queue(Destination):
         self.options: QueueOptions = NOTHING_SET
         self.policy: str | None = None
         self.operator_policy: str | None = None
+        self.keeps_all: bool = False
         self.plain: bool = True
         self.dead_letters: DeadLetterSink | None = None
         self.counts_returns: bool = False
@@ -127,6 +129,16 @@ class Queue(Destination):
     def consumers(self) -> list[Consumer]:
         """The consumers subscribed, in order of arrival."""
         raise NotImplementedError
+
+    def check_consumer(self, no_ack: bool, limit: i64, arguments: Table) -> None:
+        """Refuse a consumer that the queue's type cannot serve.
+
+        Args:
+            limit: its own prefetch limit; 0 is unlimited.
+
+        Raises:
+            BrokerError: as the type says.
+        """
 
     def add_consumer(self, consumer: Consumer) -> None:
         """Subscribe a consumer; deliveries start at the end of the turn."""
@@ -174,6 +186,13 @@ class Queue(Destination):
         """List the first ready messages and whether each was delivered before; they stay as they are."""
         return []
 
+    def refuse_return(self) -> None:
+        """Refuse that a client rejects or returns a message, if the queue's type does.
+
+        Raises:
+            BrokerError: as the type says.
+        """
+
     def settle(self, entry: Unacked) -> None:
         """An unacked message was acknowledged: forget it."""
         raise NotImplementedError
@@ -186,7 +205,8 @@ class Queue(Destination):
         """An unacked message comes back to its original position, flagged redelivered.
 
         Args:
-            failed: True if it was rejected or its consumer went, False if ``basic.nack`` handed it back.
+            failed: True if it was rejected or its consumer went, False if ``basic.nack`` or ``basic.recover``
+                handed it back, or a timeout took it.
         """
         raise NotImplementedError
 
@@ -232,6 +252,10 @@ class Queue(Destination):
             The positions whose location changed; the others are on disk no more.
         """
         return []
+
+    def sync_before(self, segment: i64) -> bool:
+        """Have files of its own synced if the journal keeps segments before this for them; True if so."""
+        return False
 
     def drop_all(self) -> None:
         """The queue is deleted: let go of everything."""

@@ -1,0 +1,157 @@
+"""A reader's place in a stream: what it gets next, and how far it acknowledged."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from mypy_extensions import i64, u8
+
+from harebell.content.message import Message
+from harebell.content.properties import parse_properties
+from harebell.engine.arguments import STREAM_FILTER_VALUE
+from harebell.engine.consumers import Consumer
+from harebell.streaming import Block, StreamLog
+
+READY: Final = 0
+WITHOUT_CREDIT: Final = 1
+AT_END: Final = 2
+READING: Final = 3
+STANDBY: Final = 4
+"""What a cursor waits for: its turn, its consumer, messages, the disk, to be the active one of its group."""
+
+
+class Filter:
+    """Which messages a consumer wants, by the header ``x-stream-filter-value``; checked exactly.
+
+    Args:
+        values: those wanted.
+        unfiltered: True to deliver messages without the header too.
+    """
+
+    def __init__(self, values: frozenset[str], unfiltered: bool) -> None:
+        self._values = values
+        self._unfiltered = unfiltered
+
+    def takes(self, message: Message) -> bool:
+        """Tell whether a message is wanted."""
+        value = parse_properties(message.header).headers().get(STREAM_FILTER_VALUE)
+        if value is None:
+            return self._unfiltered
+        return value in self._values
+
+
+class Tracking:
+    """How far a named consumer acknowledged: everything before ``offset``.
+
+    Attributes:
+        offset: the first offset not acknowledged, or not delivered.
+    """
+
+    def __init__(self, offset: i64) -> None:
+        self.offset: i64 = offset
+        self._awaited: deque[int] = deque()
+        self._answered: set[int] = set()
+        self._sent: i64 = offset
+
+    def delivered(self, offset: i64) -> None:
+        """A message was handed over; offsets grow."""
+        self._awaited.append(offset)
+        self._sent = offset + 1
+
+    def acknowledged(self, offset: i64) -> None:
+        """A message was acknowledged, in any order."""
+        awaited = self._awaited
+        answered = self._answered
+        answered.add(offset)
+        while awaited and awaited[0] in answered:
+            answered.discard(awaited.popleft())
+        self.offset = awaited[0] if awaited else self._sent
+
+    def awaits(self) -> bool:
+        """Tell whether any delivery is not answered."""
+        return len(self._awaited) > 0
+
+
+class Cursor:
+    """One consumer of a stream.
+
+    Attributes:
+        consumer: who reads.
+        offset: of the next message, or the first one behind it.
+        state: what it waits for.
+        tracking: how far it acknowledged, if it is named.
+        since: unix milliseconds; what came earlier is passed over until something is not.  0: nothing is.
+        name: under which that is kept; empty for none.
+    """
+
+    def __init__(self, consumer: Consumer, offset: i64, wanted: Filter | None) -> None:
+        self.consumer = consumer
+        self.offset: i64 = offset
+        self.state: u8 = READY
+        self.listed: bool = False
+        self.since: i64 = 0
+        self.name = ""
+        self.tracking: Tracking | None = None
+        self._wanted = wanted
+        self._block: Block | None = None
+        self._index: i64 = 0
+
+    def begin(self, offset: i64) -> None:
+        """Read from an offset on, now."""
+        self.offset = offset
+        self.tracking = Tracking(offset)
+        self.state = READY
+        self._block = None
+
+    def run(self, log: StreamLog, limit: i64) -> i64:
+        """Deliver up to ``limit`` messages, and give how many were looked at; ``state`` says why it ended."""
+        left: i64 = limit
+        consumer = self.consumer
+        wanted = self._wanted
+        tracking = self.tracking
+        self.state = READY
+        while left > 0:
+            block = self._block
+            if block is None or self._index >= len(block.messages):
+                block = self._next_block(log)
+                if block is None:
+                    break
+            if not consumer.eligible():
+                consumer.parked = True
+                self.state = WITHOUT_CREDIT
+                break
+            message = block.messages[self._index]
+            offset: i64 = block.offset(self._index)
+            self._index += 1
+            self.offset = offset + 1
+            left -= 1
+            if self.since > 0:
+                if message.arrived < self.since:
+                    continue
+                self.since = 0
+            if wanted is not None and not wanted.takes(message):
+                continue
+            if tracking is not None:
+                tracking.delivered(offset)
+            consumer.deliver(message, offset, 0)
+        return limit - left
+
+    def _next_block(self, log: StreamLog) -> Block | None:
+        """Go on with the block at ``offset``; None, and ``state`` says why, if there is none now."""
+        self._block = None
+        while self.offset < log.next:
+            block = log.block(self.offset)
+            if block is None:
+                self.state = READING
+                return None
+            self._index = block.index(self.offset)
+            if self._index < len(block.messages):
+                self._block = block
+                log.ahead(block.next)
+                return block
+            if block.next <= self.offset:
+                break
+            self.offset = block.next
+        self.state = AT_END
+        return None

@@ -1,0 +1,541 @@
+"""Streams: a log that each consumer reads at its own place, and that nothing is taken from.
+
+What is published goes through the journal like the messages of any queue, its offset as position.  It is
+encoded at once into the open chunk; when the journal is durable behind a chunk, readers may have it and the
+stream's log keeps it (see ``streaming.py``).  Acknowledgements only return credit, as in RabbitMQ over
+AMQP 0-9-1, and say how far a named consumer is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from mypy_extensions import i64
+
+from harebell.content.chunks import ChunkWriter
+from harebell.content.message import Message
+from harebell.content.properties import parse_properties
+from harebell.content.scanning import FLAGS_AT
+from harebell.content.table import Table, find_entry
+from harebell.engine.arguments import (
+    EXPECTED_OFFSET,
+    SINGLE_ACTIVE_CONSUMER,
+    STREAM_CONSUMER,
+    STREAM_FILTER,
+    STREAM_MATCH_UNFILTERED,
+    STREAM_OFFSET,
+)
+from harebell.engine.commands import StoreOffset, encode
+from harebell.engine.consumers import Consumer, Unacked
+from harebell.engine.deadlines import NEVER
+from harebell.engine.dispatch import Dispatcher
+from harebell.engine.expiry import Expiry
+from harebell.engine.options import QueueOptions
+from harebell.engine.queues.cursor import (
+    AT_END,
+    READING,
+    READY,
+    STANDBY,
+    WITHOUT_CREDIT,
+    Cursor,
+    Filter,
+    Tracking,
+)
+from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.reader_group import ReaderGroup, partition_of
+from harebell.engine.queues.stream_offset import begin_time, check_offset, first_offset
+from harebell.errors import NOT_IMPLEMENTED, PRECONDITION_FAILED, BrokerError
+from harebell.paging import Page, Pager
+from harebell.ports import Clock, Journal
+from harebell.streaming import StreamLog, StreamReader
+
+EXPECTED_KEY: Final = EXPECTED_OFFSET.encode()
+
+HAS_HEADERS: Final = 0x20
+"""Flag in the first octet of a content header's flag word."""
+
+CHUNK_OCTETS: Final = 1024 * 1024
+"""Octets after which a chunk is closed although an earlier one still waits for the journal."""
+
+LEAST_SHARE: Final = 64
+"""Messages one reader may get in its turn, however many readers there are."""
+
+RETENTION_MS: Final = 5000
+"""Milliseconds between two looks at the age of segments."""
+
+OFFSETS_MS: Final = 200
+"""Milliseconds for which acknowledgements of named consumers may gather before they are journaled."""
+
+
+class _Closed:
+    """A chunk that waits for the journal."""
+
+    __slots__ = ("data", "first", "following", "lsn", "timestamp")
+
+    def __init__(self, data: bytes, first: i64, following: i64, timestamp: i64, lsn: i64) -> None:
+        self.data = data
+        self.first: i64 = first
+        self.following: i64 = following
+        self.timestamp: i64 = timestamp
+        self.lsn: i64 = lsn
+
+
+class Claims:
+    """What a stream's messages count in segments of the journal until the stream's own files hold them."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._runs: deque[list[int]] = deque()
+
+    def add(self, segment: i64, octets: i64, following: i64) -> None:
+        """Claim octets of a segment for messages before an offset."""
+        if segment == 0:
+            return
+        runs = self._runs
+        if runs and runs[-1][0] == segment:
+            runs[-1][1] += octets
+            runs[-1][2] = following
+        else:
+            runs.append([segment, octets, following])
+
+    def release(self, following: i64) -> None:
+        """Give up what messages before an offset claim."""
+        runs = self._runs
+        while runs and runs[0][2] <= following:
+            segment, octets, _ = runs.popleft()
+            self._journal.release(segment, octets)
+
+    def oldest(self) -> i64:
+        """Give the number of the oldest segment claimed; ``NEVER`` if none is."""
+        return self._runs[0][0] if self._runs else NEVER
+
+
+class StreamReaders(StreamReader):
+    """Tells a queue what its log tells."""
+
+    def __init__(self, queue: StreamQueue) -> None:
+        self._queue = queue
+
+    def block_arrived(self) -> None:
+        """A block was read."""
+        self._queue.block_arrived()
+
+    def stored(self, following: i64) -> None:
+        """The log's files hold all before an offset."""
+        self._queue.stored(following)
+
+    def trimmed(self) -> None:
+        """Retention took the oldest messages: readers find out by themselves."""
+
+
+class StreamQueue(Queue):
+    """A stream.
+
+    Args:
+        vhost: name of its virtual host.
+        log: keeps it.
+        pager: reads what recovery finds in the journal only.
+
+    Attributes:
+        log: keeps it.
+        offsets: by name of a consumer, the first offset it did not acknowledge.
+    """
+
+    def __init__(
+        self,
+        queue_id: i64,
+        vhost: str,
+        name: str,
+        arguments: Table,
+        log: StreamLog,
+        dispatcher: Dispatcher,
+        journal: Journal,
+        clock: Clock,
+        expiry: Expiry,
+        pager: Pager,
+    ) -> None:
+        super().__init__(queue_id, name, "stream", True, 0, False, arguments)
+        self.log = log
+        self.plain = False
+        self.keeps_all = True
+        self.next_position = log.next
+        self.offsets: dict[str, int] = {}
+        self._vhost = vhost
+        self.claims = Claims(journal)
+        self._dispatcher = dispatcher
+        self._journal = journal
+        self._clock = clock
+        self._expiry = expiry
+        self._pager = pager
+        self._writer = ChunkWriter()
+        self._opened_at: i64 = 0
+        self._closed: deque[_Closed] = deque()
+        self._members: list[Consumer] = []
+        self._cursors: dict[Consumer, Cursor] = {}
+        self._due: list[Cursor] = []
+        self._groups: dict[str, ReaderGroup] = {}
+        log.reader = StreamReaders(self)
+
+    # -- publishing
+
+    def push(self, message: Message) -> bool:
+        """Take a message."""
+        self.take_in(message)
+        return True
+
+    def refuses(self, message: Message) -> bool:
+        """Tell whether a publisher expected another offset than the next (``x-expected-offset``)."""
+        header = message.header
+        return bool(header[FLAGS_AT] & HAS_HEADERS) and not self._expected(header)
+
+    def _expected(self, header: bytes) -> bool:
+        properties = parse_properties(header)
+        if find_entry(properties.raw_headers(), EXPECTED_KEY) is None:
+            return True
+        expected = properties.headers().get(EXPECTED_OFFSET)
+        return type(expected) is int and expected == self.next_position
+
+    def take_in(self, message: Message) -> None:
+        """Append a message; journal it if nobody did, for a stream keeps transient ones too."""
+        offset: i64 = self.next_position
+        if not message.persistent:
+            arrived: i64 = message.arrived
+            # A copy: other queues of the message have nothing in the journal.
+            message = Message(message.address, message.header, message.body, True)
+            message.arrived = arrived
+            self._journal.begin_message(message)
+            self._journal.enqueue(self.id, offset)
+            self._journal.end_message()
+        self.next_position = offset + 1
+        self.published += 1
+        writer = self._writer
+        if writer.count == 0:
+            self._opened_at = message.arrived if message.arrived > 0 else self._clock.wall
+        writer.add(offset, message)
+        self.claims.add(i64(message.segment), i64(message.share), offset + 1)
+        if not self.scheduled:
+            self._dispatcher.schedule(self)
+
+    def _commit(self) -> None:
+        """Hand chunks to the log behind which the journal is durable."""
+        writer = self._writer
+        closed = self._closed
+        journal = self._journal
+        if writer.count > 0 and (not closed or writer.octets >= CHUNK_OCTETS):
+            first: i64 = writer.first
+            following: i64 = writer.next
+            data = writer.take(self._opened_at)
+            closed.append(_Closed(data, first, following, self._opened_at, journal.appended))
+        durable: i64 = journal.durable
+        grown = False
+        while closed and closed[0].lsn <= durable:
+            chunk = closed.popleft()
+            self.log.append(chunk.data, chunk.first, chunk.following, chunk.timestamp)
+            grown = True
+        if grown:
+            self._wake(AT_END)
+            limit: i64 = self.options.max_length_bytes
+            if limit >= 0 and self.log.octets > limit:
+                self._retain()
+            if writer.count > 0 and not closed:
+                self._dispatcher.schedule(self)
+        if closed:
+            self._dispatcher.wait_for_journal(self)
+
+    def stored(self, following: i64) -> None:
+        """The log's own files hold all before an offset: the journal may forget it."""
+        self.claims.release(following)
+
+    # -- consuming
+
+    def check_consumer(self, no_ack: bool, limit: i64, arguments: Table) -> None:
+        """Refuse a consumer that a stream cannot serve (observed on RabbitMQ).
+
+        Raises:
+            BrokerError: NOT_IMPLEMENTED for no-ack, PRECONDITION_FAILED without a prefetch limit of its own.
+        """
+        where = f"queue '{self.name}' in vhost '{self._vhost}'"
+        if limit == 0:
+            raise BrokerError(PRECONDITION_FAILED, f"consumer prefetch count is not set for '{where}'")
+        if no_ack:
+            raise BrokerError(
+                NOT_IMPLEMENTED, f"automatic acknowledgement not supported by stream queues {where}"
+            )
+        check_offset(arguments, self.name, self._vhost)
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """Begin where the consumer asks, else where its name is kept, else behind the last message."""
+        arguments = consumer.arguments
+        cursor = Cursor(consumer, 0, _filter(arguments))
+        name = arguments.get(STREAM_CONSUMER)
+        if isinstance(name, str) and name:
+            cursor.name = name
+        begins = self._begin(arguments, cursor.name)
+        cursor.offset = begins
+        since: i64 = begin_time(arguments.get(STREAM_OFFSET), self._clock.wall)
+        # A time to come means what comes, as on RabbitMQ.
+        cursor.since = since if since <= self._clock.wall else 0
+        consumer.parked = False
+        self._members.append(consumer)
+        self._cursors[consumer] = cursor
+        if cursor.name and arguments.get(SINGLE_ACTIVE_CONSUMER) is True:
+            group = self._groups.get(cursor.name)
+            if group is None:
+                group = self._groups[cursor.name] = ReaderGroup(partition_of(self.name))
+                self._store_offset(cursor.name, begins)
+            group.join(cursor)
+            self._balance(group, cursor.name)
+            return
+        if cursor.name:
+            cursor.tracking = Tracking(cursor.offset)
+            self._note(cursor)
+        self._list(cursor)
+
+    def _begin(self, arguments: Table, name: str) -> int:
+        if STREAM_OFFSET not in arguments and name in self.offsets:
+            return self.offsets[name]
+        asked = arguments.get(STREAM_OFFSET)
+        if asked is None or asked == "next":
+            # Behind what was published before, although the journal may not be durable for it yet.
+            return int(self.next_position)
+        return first_offset(asked, self.log, self._clock.wall)
+
+    def _balance(self, group: ReaderGroup, name: str) -> None:
+        """Let the member of a group whose turn it is go on where the group is."""
+        if group.active is not None:
+            self._note(group.active)
+        cursor = group.balance(self.offsets[name])
+        if cursor is not None:
+            self._list(cursor)
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """Forget a reader; what it acknowledged is kept under its name."""
+        cursor = self._cursors.pop(consumer, None)
+        if cursor is not None:
+            self._members.remove(consumer)
+            self._note(cursor)
+            group = self._groups.get(cursor.name)
+            if group is not None and cursor in group.members:
+                group.leave(cursor)
+                self._balance(group, cursor.name)
+                if not group.members:
+                    del self._groups[cursor.name]
+        self.last_used = self._clock.now
+
+    def unpark(self, consumer: Consumer) -> None:
+        """Credit came back: let the consumer go on."""
+        consumer.parked = False
+        cursor = self._cursors.get(consumer)
+        if cursor is not None and cursor.state == WITHOUT_CREDIT:
+            self._list(cursor)
+
+    def block_arrived(self) -> None:
+        """Something was read: whoever waits for the disk may go on."""
+        self._wake(READING)
+
+    def _wake(self, state: i64) -> None:
+        for cursor in self._cursors.values():
+            if cursor.state == state:
+                self._list(cursor)
+
+    def _list(self, cursor: Cursor) -> None:
+        cursor.state = READY
+        if not cursor.listed:
+            cursor.listed = True
+            self._due.append(cursor)
+        if not self.scheduled:
+            self._dispatcher.schedule(self)
+
+    def dispatch(self, budget: i64) -> bool:
+        """Let readers have what is there, each in its turn; True if more could go at once."""
+        self._commit()
+        due = self._due
+        if not due:
+            return False
+        self._due = []
+        share: i64 = max(LEAST_SHARE, budget // len(due))
+        for cursor in due:
+            cursor.listed = False
+            if cursor.consumer.cancelled or cursor.state == STANDBY:
+                continue
+            before: i64 = cursor.consumer.unacked
+            cursor.run(self.log, share)
+            sent: i64 = cursor.consumer.unacked - before
+            self.delivered += sent
+            self.unacked_count += sent
+            if cursor.state == READY:
+                self._list(cursor)
+        return len(self._due) > 0
+
+    def settle(self, entry: Unacked) -> None:
+        """Note how far a named consumer is; the message stays."""
+        self.acked += 1
+        self.unacked_count -= 1
+        consumer = entry.consumer
+        if consumer is None:
+            return
+        cursor = self._cursors.get(consumer)
+        if cursor is not None and cursor.tracking is not None:
+            cursor.tracking.acknowledged(entry.position)
+            if cursor.state == STANDBY and not cursor.tracking.awaits():
+                self._balance(self._groups[cursor.name], cursor.name)
+            if self.wakes_at == NEVER or self.wakes_at > self._clock.wall + OFFSETS_MS:
+                self._expiry.wake(self, self._clock.wall + OFFSETS_MS)
+
+    def reject(self, entry: Unacked) -> None:
+        """The message stays, and is not delivered to this reader again."""
+        self.unacked_count -= 1
+
+    def requeue(self, entry: Unacked, failed: bool) -> None:
+        """The message stays; its reader has gone or reads on."""
+        self.unacked_count -= 1
+
+    def _note(self, cursor: Cursor) -> None:
+        """Journal how far a named consumer is, unless that is known; nobody waits for it."""
+        tracking = cursor.tracking
+        if tracking is not None and self.offsets.get(cursor.name, -1) != tracking.offset:
+            self._store_offset(cursor.name, int(tracking.offset))
+
+    def _store_offset(self, name: str, offset: int) -> None:
+        self.offsets[name] = offset
+        self._journal.command(encode(StoreOffset(self._vhost, self.name, name, offset)))
+
+    # -- upkeep
+
+    def apply_options(self, options: QueueOptions) -> None:
+        """Go by other limits from now on."""
+        super().apply_options(options)
+        self._retain()
+
+    def expire_messages(self) -> i64:
+        """Journal the offsets of named consumers, delete what is too old, and return when to look again."""
+        for cursor in self._cursors.values():
+            self._note(cursor)
+        self._retain()
+        return self._clock.wall + RETENTION_MS if self.options.max_age >= 0 else NEVER
+
+    def _retain(self) -> None:
+        options = self.options
+        age: i64 = options.max_age
+        if age >= 0:
+            self.log.retain(options.max_length_bytes, self._clock.wall - age)
+            if self.wakes_at == NEVER:
+                self._expiry.wake(self, self._clock.wall + RETENTION_MS)
+        elif options.max_length_bytes >= 0:
+            self.log.retain(options.max_length_bytes, -1)
+
+    def sync_before(self, segment: i64) -> bool:
+        """Have the log's files synced if the journal keeps an older segment for them; True if it does."""
+        if self.claims.oldest() < segment:
+            self._commit()
+            self.log.sync()
+            return True
+        return False
+
+    def restore(self, levels: dict[int, list[Page]], next_position: i64) -> None:
+        """Append what the journal holds and the log's files do not."""
+        writer = self._writer
+        for pages in levels.values():
+            for page in pages:
+                self._restore_page(page)
+        if writer.count > 0:
+            first: i64 = writer.first
+            following: i64 = writer.next
+            self.log.append(writer.take(self._opened_at), first, following, self._opened_at)
+        self.next_position = self.log.next
+        if next_position > 1 and next_position > self.log.next:
+            self.next_position = next_position
+
+    def _restore_page(self, page: Page) -> None:
+        log = self.log
+        writer = self._writer
+        if page.last < log.next:
+            self._pager.forget(page)
+            return
+        messages = self._pager.read(page)
+        index: i64 = 0
+        for message in messages:
+            offset: i64 = page.position(index)
+            index += 1
+            if message is None or offset < log.next:
+                continue
+            if writer.count > 0 and (
+                writer.octets >= CHUNK_OCTETS or message.arrived - self._opened_at > 1000
+            ):
+                first: i64 = writer.first
+                following: i64 = writer.next
+                log.append(writer.take(self._opened_at), first, following, self._opened_at)
+            if writer.count == 0:
+                self._opened_at = message.arrived
+            writer.add(offset, message)
+        for segment, octets in page.claims:
+            self.claims.add(segment, octets, page.last + 1)
+
+    def drop_all(self) -> None:
+        """The stream is deleted, and its files."""
+        self.deleted = True
+        self._closed.clear()
+        self._writer = ChunkWriter()
+        self.claims.release(NEVER)
+        self.log.delete()
+
+    # -- what channels and listings ask
+
+    def ready_count(self) -> i64:
+        """Messages kept."""
+        return max(0, self.log.next - self.log.first)
+
+    def ready_octets(self) -> i64:
+        """Octets of its segments; none of them is in memory for long."""
+        return self.log.octets
+
+    def consumer_count(self) -> i64:
+        """Readers."""
+        return len(self._members)
+
+    def consumers(self) -> list[Consumer]:
+        """The readers, in order of arrival."""
+        return self._members
+
+    def can_deliver_now(self) -> bool:
+        """A stream has what it takes; ``immediate`` asks for a reader."""
+        return len(self._members) > 0
+
+    def refuse_return(self) -> None:
+        """Refuse a nack or a reject.
+
+        Raises:
+            BrokerError: NOT_IMPLEMENTED.
+        """
+        raise self._unsupported("basic.nack and basic.reject")
+
+    def _unsupported(self, what: str) -> BrokerError:
+        return BrokerError(
+            NOT_IMPLEMENTED,
+            f"{what} not supported by stream queues queue '{self.name}' in vhost '{self._vhost}'",
+        )
+
+    def get(self, no_ack: bool, tag: i64, now: i64) -> Unacked | None:
+        """Refuse: a stream has no first message to take.
+
+        Raises:
+            BrokerError: NOT_IMPLEMENTED.
+        """
+        raise self._unsupported("basic.get")
+
+    def purge(self) -> i64:
+        """Refuse, as RabbitMQ does.
+
+        Raises:
+            BrokerError: NOT_IMPLEMENTED.
+        """
+        raise self._unsupported("queue.purge")
+
+
+def _filter(arguments: Table) -> Filter | None:
+    asked = arguments.get(STREAM_FILTER)
+    if asked is None:
+        return None
+    values = asked if isinstance(asked, list) else [asked]
+    return Filter(frozenset(str(value) for value in values), arguments.get(STREAM_MATCH_UNFILTERED) is True)

@@ -1,0 +1,189 @@
+"""The log of a stream: what the engine appends to it and reads from it, and who keeps it.
+
+A message published to a stream goes through the journal as any other, with its offset as position.  Once it
+is durable there, the engine hands it to the stream's log in a chunk (see ``content/chunks.py``), where
+readers find it.  The log's files are synced later, and only then the journal may forget it: so a publisher
+waits for one sync, transactions and dead letters stay one record, and the log's tail may be lost in a power
+cut and is restored from the journal.
+
+Readers take blocks: neighbouring chunks as they lie in a file, some hundred kilobytes, decoded once for all
+readers that are there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Final
+
+from mypy_extensions import i64, mypyc_attr
+
+from harebell.content.message import Message
+from harebell.errors import NOT_IMPLEMENTED, BrokerError
+
+DEFAULT_SEGMENT_OCTETS: Final = 64 * 1024 * 1024
+"""Octets after which a stream goes on in a new segment."""
+
+LEAST_SEGMENT_OCTETS: Final = 4096
+"""The smallest segment anybody gets."""
+
+
+class Block:
+    """Neighbouring messages of a stream, as all its readers share them.
+
+    Attributes:
+        first: the offset it begins with.
+        next: the offset behind it, where the following block begins.
+        offsets: of each message, ascending; empty if they are ``first``, ``first + 1`` and so on.
+        messages: their headers tell their offset (``x-stream-offset``) already.
+        octets: header and body octets of all.
+        growing: True if more may come behind it: then ask the log again at ``next``.
+    """
+
+    __slots__ = ("first", "growing", "messages", "next", "octets", "offsets")
+
+    def __init__(
+        self, first: i64, following: i64, offsets: list[int], messages: list[Message], octets: i64
+    ) -> None:
+        self.first: i64 = first
+        self.next: i64 = following
+        self.offsets = offsets
+        self.messages = messages
+        self.octets: i64 = octets
+        self.growing: bool = False
+
+    def offset(self, index: i64) -> i64:
+        """Give the offset of a message by its place in the block."""
+        if not self.offsets:
+            return self.first + index
+        return self.offsets[index]
+
+    def index(self, offset: i64) -> i64:
+        """Give the place of the first message at an offset or behind it; as many as there are if none is."""
+        count: i64 = len(self.messages)
+        if not self.offsets:
+            return min(max(offset - self.first, 0), count)
+        low: i64 = 0
+        high: i64 = count
+        while low < high:
+            middle: i64 = (low + high) // 2
+            if self.offsets[middle] < offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class StreamReader(ABC):
+    """Whom the log tells, in the event loop."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def block_arrived(self) -> None:
+        """A block that was asked for and had to be read is there; ask again."""
+
+    @abstractmethod
+    def stored(self, following: i64) -> None:
+        """All before an offset is on stable storage in the log's own files."""
+
+    @abstractmethod
+    def trimmed(self) -> None:
+        """Retention took the oldest messages: ``first`` and ``octets`` of the log changed."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class StreamLog(ABC):
+    """One stream's log.  Nothing here waits for the disk.
+
+    Attributes:
+        first: the lowest offset kept; ``next`` if there is none.
+        next: the offset behind the last message appended.
+        octets: what its segments hold.
+        reader: whom to tell; None at first.
+    """
+
+    def __init__(self) -> None:
+        self.first: i64 = 0
+        self.next: i64 = 0
+        self.octets: i64 = 0
+        self.reader: StreamReader | None = None
+
+    @abstractmethod
+    def append(self, chunk: bytes, first: i64, following: i64, timestamp: i64) -> None:
+        """Append a chunk; it can be read at once.
+
+        Args:
+            chunk: as ``content/chunks.py`` has it.
+            first, following: its first offset, and the one behind its last; ``first`` may be above ``next``.
+            timestamp: unix milliseconds of its messages' arrival.
+        """
+
+    @abstractmethod
+    def block(self, offset: i64) -> Block | None:
+        """Give the block with the first message at an offset or behind it.
+
+        Returns:
+            The block, perhaps one without any such message (then go on at its ``next``, unless it is
+            ``growing``); None if it has to be read first: ``block_arrived`` is called later.
+        """
+
+    @abstractmethod
+    def ahead(self, offset: i64) -> None:
+        """Somebody will ask for the block at an offset soon: read it if it is not in memory."""
+
+    @abstractmethod
+    def offset_at(self, timestamp: i64) -> i64:
+        """Give the first offset of the first chunk that came at a time or later, or a lower one.
+
+        It is ``next`` if none did, and at the lowest the first of that chunk's block.
+
+        Args:
+            timestamp: unix milliseconds.
+        """
+
+    @abstractmethod
+    def last_chunk(self) -> i64:
+        """Give the first offset of the last chunk; ``next`` if there is none."""
+
+    @abstractmethod
+    def retain(self, most_octets: i64, oldest: i64) -> None:
+        """Delete the oldest segments, but never the one being written.
+
+        Args:
+            most_octets: while the others hold no less, the oldest segment goes; negative: no limit.
+            oldest: segments go whose last chunk is from before this, unix milliseconds; negative: no limit.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Make all that was appended durable in the log's files soon; ``reader.stored`` tells."""
+
+    @abstractmethod
+    def delete(self) -> None:
+        """The stream is deleted: delete its files; nothing is called any more."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class StreamLogs(ABC):
+    """Keeps the logs of all streams."""
+
+    @abstractmethod
+    def open(self, queue_id: i64, segment_octets: i64) -> StreamLog:
+        """Give the log of a stream: an empty one, or what is on disk of it.
+
+        Raises:
+            OSError: the disk fails.
+        """
+
+
+class NoStreams(StreamLogs):
+    """Of an engine that was given no place for streams."""
+
+    def open(self, queue_id: i64, segment_octets: i64) -> StreamLog:
+        """Refuse.
+
+        Raises:
+            BrokerError: NOT_IMPLEMENTED.
+        """
+        raise BrokerError(NOT_IMPLEMENTED, "this broker keeps no streams")
