@@ -72,6 +72,7 @@ def test_help_lists_the_scenarios() -> None:
         ["--prefetch", "5"],
         ["--scenario", "ack-multiple", "--prefetch", "10"],
         ["--queue-args", "novalue"],
+        ["--consume-args", "novalue"],
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(arguments: list[str]) -> None:

@@ -35,8 +35,12 @@ def by_pamqp(method: base.Frame) -> bytes:
             commands.Queue.Bind(queue="q", exchange="x", routing_key="a.b", arguments={"x-match": "all"}),
         ),
         (methods.queue_delete("q"), commands.Queue.Delete(queue="q")),
-        (methods.basic_consume("q", no_ack=True), commands.Basic.Consume(queue="q", no_ack=True)),
-        (methods.basic_consume("q", no_ack=False), commands.Basic.Consume(queue="q")),
+        (methods.basic_consume("q", {}, no_ack=True), commands.Basic.Consume(queue="q", no_ack=True)),
+        (methods.basic_consume("q", {}, no_ack=False), commands.Basic.Consume(queue="q")),
+        (
+            methods.basic_consume("q", {"x-stream-offset": "first"}, no_ack=False),
+            commands.Basic.Consume(queue="q", arguments={"x-stream-offset": "first"}),
+        ),
     ],
 )
 def test_methods_are_encoded_as_pamqp_does(ours: bytes, reference: base.Frame) -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from harebell.perf.errors import OptionError
-from harebell.perf.options import Options, ack_text, parse_ack, parse_queue_arg, parse_range
+from harebell.perf.options import Options, ack_text, parse_ack, parse_argument, parse_range
 
 
 def test_the_defaults_are_sound_and_last_ten_seconds() -> None:
@@ -47,6 +47,7 @@ def test_the_defaults_are_sound_and_last_ten_seconds() -> None:
         (Options(priority=(0, 1), ordered=True), "--ordered"),
         (Options(dead_letters="lost"), "--dead-letters"),
         (Options(dead_letters="dropped", consumers=0), "--dead-letters"),
+        (Options(consume_args={"x-priority": 1}, consumers=0), "--consume-args"),
         (Options(exchange_type="x-other"), "--type"),
         (Options(exchange="", exchange_type="direct"), "--type"),
         (Options(queue="q" * 241), "--queue"),
@@ -99,14 +100,14 @@ def test_unknown_ack_modes_are_refused(text: str) -> None:
         ("x-empty=", ("x-empty", "")),
     ],
 )
-def test_queue_arguments_take_the_type_they_look_like(text: str, expected: tuple[str, object]) -> None:
-    assert parse_queue_arg(text) == expected
+def test_arguments_take_the_type_they_look_like(text: str, expected: tuple[str, object]) -> None:
+    assert parse_argument("--queue-args", text) == expected
 
 
 @pytest.mark.parametrize("text", ["x-max-length", "=5", ""])
-def test_queue_arguments_without_key_or_value_are_refused(text: str) -> None:
-    with pytest.raises(OptionError, match="--queue-args"):
-        parse_queue_arg(text)
+def test_arguments_without_key_or_value_are_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="--consume-args"):
+        parse_argument("--consume-args", text)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("5", (5, 5)), ("0-10", (0, 10)), ("10-9", (10, 9))])

@@ -137,6 +137,13 @@ async def test_what_one_run_publishes_in_order_another_consumes_in_order(
     await client.call(methods.queue_delete("ordered"), commands.Queue.DeleteOk)
 
 
+async def test_consumers_have_the_arguments_they_were_given(options: Options) -> None:
+    asked = replace(options, ack_every=1, consume_args={"x-priority": 5})
+    assert (await run(asked)).received.count == options.count
+    with pytest.raises(PerfError, match="x-priority"):
+        await run(replace(options, consume_args={"x-priority": "high"}))
+
+
 async def test_messages_that_nobody_wants_are_counted_as_returned(options: Options) -> None:
     summary = await run(replace(options, routing_key="nowhere", mandatory=True, confirm=10, count=100))
     assert (summary.returned, summary.received.count, summary.ended) == (100, 0, "count")

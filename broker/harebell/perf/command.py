@@ -15,7 +15,7 @@ from harebell.perf.options import (
     EXCHANGE_TYPES,
     Options,
     parse_ack,
-    parse_queue_arg,
+    parse_argument,
     parse_range,
 )
 from harebell.perf.progress import ProgressLine
@@ -78,6 +78,7 @@ a second are 5 every millisecond. Only queues and exchanges that the run created
 @click.option("--count", "-n", type=int, metavar="N", help="Publish N messages in all and wait for them.")
 @click.option("--warmup", default=0.0, metavar="S", help="Run so long before measuring.")
 @click.option("--queue-args", multiple=True, metavar="K=V", help="Argument of queue.declare; repeatable.")
+@click.option("--consume-args", multiple=True, metavar="K=V", help="Argument of basic.consume; repeatable.")
 @click.option(
     "--dead-letters",
     type=click.Choice(DEAD_LETTERS),
@@ -125,7 +126,9 @@ def options_from(context: click.Context) -> Options:
     values["url"] = parse_url(values["url"])
     values["ack_every"] = parse_ack(values.pop("ack"))
     values["exchange_type"] = values.pop("type")
-    values["queue_args"] = dict(parse_queue_arg(text) for text in values["queue_args"])
+    for name in ("queue_args", "consume_args"):
+        option = f"--{name.replace('_', '-')}"
+        values[name] = dict(parse_argument(option, text) for text in values[name])
     for name in ("priority", "expiration"):
         if values[name] is not None:
             values[name] = parse_range(f"--{name}", values[name])

@@ -56,7 +56,7 @@ def queue_delete(queue: str) -> bytes:
     return struct.pack(">HHH", 50, 40, 0) + _name(queue) + b"\x00"
 
 
-def basic_consume(queue: str, *, no_ack: bool) -> bytes:
+def basic_consume(queue: str, arguments: Mapping[str, FieldValue], *, no_ack: bool) -> bytes:
     """Return basic.consume with a consumer tag made by the server."""
     names = _name(queue) + _name("")
-    return struct.pack(">HHH", 60, 20, 0) + names + bytes((2 if no_ack else 0,)) + _table({})
+    return struct.pack(">HHH", 60, 20, 0) + names + bytes((2 if no_ack else 0,)) + _table(arguments)

@@ -55,6 +55,7 @@ class Options:
     duration: float | None = None
     count: int | None = None
     queue_args: dict[str, FieldValue] = field(default_factory=dict)
+    consume_args: dict[str, FieldValue] = field(default_factory=dict)
     heartbeat: int = 60
     warmup: float = 0.0
     latency: bool = True
@@ -115,6 +116,8 @@ class Options:
                 f"--ordered needs one queue, at most one publisher, and --size of at least {ORDERED_OCTETS}"
             )
         self._check_properties()
+        if self.consume_args and self.consumers == 0:
+            raise OptionError("--consume-args needs consumers")
         if self.exchange_type is not None and self.exchange_type not in EXCHANGE_TYPES:
             raise OptionError(f"--type must be one of {', '.join(EXCHANGE_TYPES)}")
         if self.exchange == "" and self.exchange_type is not None:
@@ -169,11 +172,14 @@ def ack_text(ack_every: int) -> str:
     return "auto" if ack_every == 0 else "each" if ack_every == 1 else f"multiple:{ack_every}"
 
 
-def parse_queue_arg(text: str) -> tuple[str, FieldValue]:
-    """Read ``key=value``; an integer, ``true`` or ``false`` is sent as such. Raises OptionError."""
+def parse_argument(name: str, text: str) -> tuple[str, FieldValue]:
+    """Read ``key=value``, a value of the option ``name``. Raises OptionError.
+
+    An integer, ``true`` or ``false`` is sent as such, anything else as text.
+    """
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise OptionError(f"--queue-args must be KEY=VALUE, not {text!r}")
+        raise OptionError(f"{name} must be KEY=VALUE, not {text!r}")
     if value in ("true", "false"):
         return key, value == "true"
     digits = value.removeprefix("-")

@@ -137,7 +137,8 @@ class Workload:
             payload = struct.pack(">HHIHB", 60, 10, 0, options.prefetch, 0)
             await consumer.call(payload, commands.Basic.QosOk)
         for queue in share(queues, options.consumers, number):
-            await consumer.call(methods.basic_consume(queue, no_ack=no_ack), commands.Basic.ConsumeOk)
+            payload = methods.basic_consume(queue, options.consume_args, no_ack=no_ack)
+            await consumer.call(payload, commands.Basic.ConsumeOk)
         self._check_alive()
 
     async def _connect_publisher(self) -> None:
