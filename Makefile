@@ -48,6 +48,10 @@ install: $(RUN)/.installed ## Install harebell into build/venv, compiled if poss
 .PHONY: dev
 dev: $(DEV)/.ready ## Make or update .venv for development
 
+.PHONY: example
+example: $(RUN)/.testing ## Live a day of the shop in examples/order_processing (ARGS="--url amqp://...")
+	@$(RUN)/bin/python -m examples.order_processing $(ARGS)
+
 # --- tests -------------------------------------------------------------------------------------------------------
 
 .PHONY: test
