@@ -86,29 +86,39 @@ class Claims:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._runs: deque[list[int]] = deque()
+        self._earlier: deque[tuple[int, int, int]] = deque()
+        self._segment: i64 = 0
+        self._octets: i64 = 0
+        self._following: i64 = 0
 
     def add(self, segment: i64, octets: i64, following: i64) -> None:
         """Claim octets of a segment for messages before an offset."""
-        if segment == 0:
-            return
-        runs = self._runs
-        if runs and runs[-1][0] == segment:
-            runs[-1][1] += octets
-            runs[-1][2] = following
-        else:
-            runs.append([segment, octets, following])
+        if segment != self._segment:
+            self._close()
+            self._segment = segment
+        self._octets += octets
+        self._following = following
+
+    def _close(self) -> None:
+        if self._segment != 0:
+            self._earlier.append((self._segment, self._octets, self._following))
+        self._segment = 0
+        self._octets = 0
 
     def release(self, following: i64) -> None:
         """Give up what messages before an offset claim."""
-        runs = self._runs
-        while runs and runs[0][2] <= following:
-            segment, octets, _ = runs.popleft()
+        if self._following <= following:
+            self._close()
+        earlier = self._earlier
+        while earlier and earlier[0][2] <= following:
+            segment, octets, _ = earlier.popleft()
             self._journal.release(segment, octets)
 
     def oldest(self) -> i64:
         """Give the number of the oldest segment claimed; ``NEVER`` if none is."""
-        return self._runs[0][0] if self._runs else NEVER
+        if self._earlier:
+            return self._earlier[0][0]
+        return self._segment if self._segment != 0 else NEVER
 
 
 class StreamReaders(StreamReader):
