@@ -176,6 +176,11 @@ class StreamLogs(ABC):
             OSError: the disk fails.
         """
 
+    @property
+    def backlog(self) -> i64:
+        """Octets appended that are on their way to a file: whoever adds to them should wait for the disk."""
+        return 0
+
 
 class NoStreams(StreamLogs):
     """Of an engine that was given no place for streams."""

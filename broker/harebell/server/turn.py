@@ -50,6 +50,7 @@ class Turn:
         self._residency = broker.dispatcher.residency
         self._journal = broker.journal
         self._pager = broker.dispatcher.residency.pager
+        self._streams = broker.streams
         self._expiry = broker.expiry
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = NEVER
@@ -139,8 +140,12 @@ class Turn:
             self._ahead.append(client)
 
     def _far_ahead(self) -> bool:
-        """Tell whether the journal or the spill log has much to write; each tells the turn when it wrote."""
-        return self._journal.backlog() >= JOURNAL_AHEAD or self._pager.backlog >= JOURNAL_AHEAD
+        """Tell whether the journal, the spill log or streams have much to write; each tells the turn when it wrote."""
+        return (
+            self._journal.backlog() >= JOURNAL_AHEAD
+            or self._pager.backlog >= JOURNAL_AHEAD
+            or self._streams.backlog >= JOURNAL_AHEAD
+        )
 
     def _again(self) -> None:
         self._scheduled = False

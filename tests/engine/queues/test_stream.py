@@ -252,3 +252,21 @@ def test_partitions_spread_over_the_members_and_are_handed_over_in_peace(
     taken = {each.consumer_tag for each in members[1].deliveries()}
     assert taken == {"1"}, "the second partition went to the second member"
     assert {each.consumer_tag for each in members[0].deliveries()} == {"0"}
+
+
+def test_what_is_unanswered_is_counted_and_a_deleted_stream_lets_go_of_it(
+    node: Node, channel: ClientChannel
+) -> None:
+    declare(channel)
+    put(channel, *numbered(4))
+    client = reader(node, 3, stream_offset="first", stream_consumer="n")
+    queue = stream(node)
+    assert (queue.unacked_count, queue.unacked_bytes > 0) == (3, True)
+    assert channel.delete_queue("s") == 4
+    assert client.bodies() == numbered(3)
+    client.ack(0, multiple=True)
+    assert (queue.unacked_count, queue.unacked_bytes) == (0, 0)
+    declare(channel)
+    assert stream(node).offsets == {}, "another stream of the same name"
+    assert put(channel, b"again") == ["ack"]
+    assert reader(node, stream_offset=0).deliveries()[0].properties.headers == {"x-stream-offset": 0}

@@ -105,8 +105,9 @@ class Cursor:
         self._block = None
 
     def run(self, log: StreamLog, limit: i64) -> i64:
-        """Deliver up to ``limit`` messages, and give how many were looked at; ``state`` says why it ended."""
+        """Deliver up to ``limit`` messages, and give their octets; ``state`` says why it ended."""
         left: i64 = limit
+        octets: i64 = 0
         consumer = self.consumer
         wanted = self._wanted
         tracking = self.tracking
@@ -134,8 +135,9 @@ class Cursor:
                 continue
             if tracking is not None:
                 tracking.delivered(offset)
+            octets += message.size()
             consumer.deliver(message, offset, 0)
-        return limit - left
+        return octets
 
     def _next_block(self, log: StreamLog) -> Block | None:
         """Go on with the block at ``offset``; None, and ``state`` says why, if there is none now."""

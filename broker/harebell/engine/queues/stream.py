@@ -324,6 +324,8 @@ class StreamQueue(Queue):
         cursor = self._cursors.pop(consumer, None)
         if cursor is not None:
             self._members.remove(consumer)
+            if self.deleted:
+                return
             self._note(cursor)
             group = self._groups.get(cursor.name)
             if group is not None and cursor in group.members:
@@ -370,7 +372,7 @@ class StreamQueue(Queue):
             if cursor.consumer.cancelled or cursor.state == STANDBY:
                 continue
             before: i64 = cursor.consumer.unacked
-            cursor.run(self.log, share)
+            self.unacked_bytes += cursor.run(self.log, share)
             sent: i64 = cursor.consumer.unacked - before
             self.delivered += sent
             self.unacked_count += sent
@@ -382,6 +384,7 @@ class StreamQueue(Queue):
         """Note how far a named consumer is; the message stays."""
         self.acked += 1
         self.unacked_count -= 1
+        self.unacked_bytes -= entry.message.size()
         consumer = entry.consumer
         if consumer is None:
             return
@@ -396,10 +399,12 @@ class StreamQueue(Queue):
     def reject(self, entry: Unacked) -> None:
         """The message stays, and is not delivered to this reader again."""
         self.unacked_count -= 1
+        self.unacked_bytes -= entry.message.size()
 
     def requeue(self, entry: Unacked, failed: bool) -> None:
         """The message stays; its reader has gone or reads on."""
         self.unacked_count -= 1
+        self.unacked_bytes -= entry.message.size()
 
     def _note(self, cursor: Cursor) -> None:
         """Journal how far a named consumer is, unless that is known; nobody waits for it."""

@@ -139,6 +139,7 @@ class FileStreamLog(SegmentedLog):
             if reading is not None:
                 reading.rest.append(chunk)
         self._unwritten.setdefault(first, deque()).append(write)
+        self._owner.handed += len(chunk)
         self._owner.writer.inbox.put(write)
 
     def _load(self, segment: Segment, index: int) -> CachedBlock | None:
@@ -186,6 +187,7 @@ class FileStreamLogs(StreamLogs):
     Attributes:
         cache: decoded blocks.
         writer: writes.
+        handed: octets handed over to be written.
 
     Raises:
         OSError: the disk fails.
@@ -200,6 +202,7 @@ class FileStreamLogs(StreamLogs):
     ) -> None:
         self.cache = BlockCache(cache_octets)
         self.writer = StreamWriter(files, retry_seconds, sync_octets)
+        self.handed = 0
         self._reader = BlockReader(files, retry_seconds)
         self._files = files
         self._reports: StreamReports | None = None
@@ -319,6 +322,11 @@ class FileStreamLogs(StreamLogs):
     def unopened(self) -> set[int]:
         """Give the queue ids of which there are segments but no log."""
         return {queue_id for queue_id, kinds in self._found.items() if kinds[STREAM]}
+
+    @property
+    def backlog(self) -> int:
+        """Octets that wait to be written."""
+        return self.handed - self.writer.handled
 
     def forget_others(self, ids: set[int]) -> None:
         """Delete the files of streams that do not exist.

@@ -130,6 +130,7 @@ class StreamWriter:
         sync_octets: after how many octets all is synced.
 
     Attributes:
+        handled: octets of chunks written, or dropped with their segments.
         inbox: ``Write``, ``Finish``, ``Sync`` and ``Remove``, done in order; but ``Remove`` earlier
             on a full disk.
     """
@@ -143,6 +144,7 @@ class StreamWriter:
         self._ears: WriterEars | None = None
         self._jobs: deque[Write | Finish | Sync | Remove] = deque()
         self._open: dict[Segment, _Open] = {}
+        self.handled = 0
         self._unsynced = 0
         self._folder_dirty = True
         self._full = False
@@ -281,6 +283,7 @@ class StreamWriter:
                 self._tell(self._ears.written, segment, state.size)
         for _ in batch:
             self._jobs.popleft()
+        self.handled += octets
         if self._unsynced >= self._sync_octets:
             self._sync_all()
 
