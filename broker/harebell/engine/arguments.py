@@ -27,6 +27,10 @@ ALL_TYPES: Final = CLASSIC | QUORUM | STREAM
 
 QUEUE_TYPE: Final = "x-queue-type"
 EXPIRES: Final = "x-expires"
+RETAIN: Final = "x-retain"
+RETAIN_BYTES: Final = "x-retain-bytes"
+MAX_AGE: Final = "x-max-age"
+MAX_LENGTH_BYTES: Final = "x-max-length-bytes"
 MAX_PRIORITY: Final = "x-max-priority"
 DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
 DEAD_LETTER_ROUTING_KEY: Final = "x-dead-letter-routing-key"
@@ -259,6 +263,8 @@ QUEUE_ARGUMENTS: Final = (
     QueueArgument("x-delayed-retry-min", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds the first retry waits.", True, option="delayed_retry_min", policy=ByPolicy("delayed retry minimum", lower)),
     QueueArgument("x-delayed-retry-max", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds a retry waits at most.", True, option="delayed_retry_max", policy=ByPolicy("delayed retry maximum", lower)),
     QueueArgument("x-member-placement-tag", QUORUM, text, False, "Where replicas go; one node holds one copy."),
+    QueueArgument("x-retain", CLASSIC_AND_QUORUM, age, True, "How long what was published stays readable with `x-stream-offset`, acknowledged or not; for durable queues.", True),
+    QueueArgument("x-retain-bytes", CLASSIC_AND_QUORUM, integer(0), True, "Bytes that stay readable so.", True),
     QueueArgument("x-max-age", STREAM, age, True, "How long a stream keeps its messages.", True, option="max_age", policy=ByPolicy("max age")),
     QueueArgument("x-stream-max-segment-size-bytes", STREAM, segment_size, True, "Size of a stream's segment files, default 64 MiB; counts when it is declared.", True, option="segment_octets", policy=ByPolicy("segment size", lower, check=integer(0))),
     QueueArgument("x-stream-filter-size-bytes", STREAM, integer(16, 255), True, "Accepted; filters are exact here.", policy=ByPolicy("filter size", lower)),

@@ -16,7 +16,7 @@ from harebell.content.message import Message
 from harebell.content.properties import Properties, parse_properties
 from harebell.engine.dead_letter import DeadLetter, dead_letter
 from harebell.engine.queues.queue import DeadLetterSink, Queue
-from harebell.engine.routing import Routing, any_durable, any_keeping_all, traverse
+from harebell.engine.routing import Routing, any_durable, any_keeping_all, traverse, with_histories
 from harebell.errors import MalformedContent
 from harebell.ports import Clock, Journal
 
@@ -163,7 +163,7 @@ class DeadLettering(DeadLetterSink):
     def _targets(self, death: _Death, name: str, second: i64, letter: DeadLetter) -> list[Queue]:
         """Find the queues that take a letter, and remember it if its like would go to the same ones."""
         routing = self._route(name, letter)
-        targets = [target for target in routing.queues if not letter.would_cycle(target.name)]
+        targets = with_histories([target for target in routing.queues if not letter.would_cycle(target.name)])
         if not routing.dynamic:
             if len(self._latest) >= REMEMBERED:
                 self._latest.clear()

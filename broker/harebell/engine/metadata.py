@@ -5,11 +5,11 @@ Commands reaching this module have been checked; applying one cannot fail for a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from harebell.content.message import Message
 from harebell.content.table import Table
-from harebell.engine.arguments import MAX_PRIORITY, SINGLE_ACTIVE_CONSUMER
+from harebell.engine.arguments import MAX_PRIORITY, RETAIN, RETAIN_BYTES, SINGLE_ACTIVE_CONSUMER
 from harebell.engine.commands import (
     Bind,
     ClearPolicy,
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from harebell.engine.broker import Broker
 
 PREDECLARED_NAMES = frozenset(name for name, _, _ in PREDECLARED)
+
+
+HISTORY_PREFIX: Final = "harebell.history."
+"""What the names of streams begin with that retain what queues get."""
 
 
 def apply(broker: Broker, command: Command) -> None:
@@ -124,6 +128,18 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
     if command.owner:
         vhost.exclusives.setdefault(command.owner, {})[command.name] = None
     vhost.queues[command.name] = queue
+    _link_history(vhost, queue)
+
+
+def _link_history(vhost: Vhost, queue: Queue) -> None:
+    """Let a queue that retains messages and its stream know of each other, whichever comes second."""
+    owner = vhost.queues.get(queue.name.removeprefix(HISTORY_PREFIX)) if queue.keeps_all else queue
+    if owner is None or not (RETAIN in owner.arguments or RETAIN_BYTES in owner.arguments):
+        return
+    history = vhost.queues.get(HISTORY_PREFIX + owner.name)
+    if isinstance(history, StreamQueue):
+        owner.history = history
+        history.retains_for = owner
 
 
 def _made(broker: Broker, vhost: Vhost, command: DeclareQueue) -> Queue:
@@ -181,6 +197,10 @@ def delete_queue(vhost: Vhost, queue: Queue) -> None:
             if not owned:
                 del vhost.exclusives[queue.owner]
     queue.drop_all()
+    if queue.history is not None:
+        delete_queue(vhost, queue.history)
+    if isinstance(queue, StreamQueue) and queue.retains_for is not None:
+        queue.retains_for.history = None
     for exchange in _unbind_all(vhost, queue):
         delete_exchange(vhost, exchange)
     for consumer in list(queue.consumers()):

@@ -67,10 +67,21 @@ class Route:
         self.error: BrokerError | None = None
 
     def set_queues(self, queues: list[Queue]) -> None:
-        """Fix the queues of a static route."""
+        """Fix the queues of a static route; streams that retain what they get take part."""
+        queues = with_histories(queues)
         self.queues = queues
         self.durable = any_durable(queues)
         self.keeps_all = any_keeping_all(queues)
+
+
+def with_histories(queues: list[Queue]) -> list[Queue]:
+    """Add the streams of those queues that retain what is published to them."""
+    histories: list[Queue] = []
+    for queue in queues:
+        history = queue.history
+        if history is not None and history not in queues:
+            histories.append(history)
+    return queues + histories if histories else queues
 
 
 def any_keeping_all(queues: list[Queue]) -> bool:

@@ -11,8 +11,12 @@ from typing import Final, NamedTuple
 from harebell.content.table import Table
 from harebell.engine.arguments import (
     DEAD_LETTER_EXCHANGE,
+    MAX_AGE,
+    MAX_LENGTH_BYTES,
     QUEUE_ROWS,
     QUEUE_TYPE,
+    RETAIN,
+    RETAIN_BYTES,
     check_queue_arguments,
     different_argument,
     inequivalent,
@@ -23,7 +27,7 @@ from harebell.engine.commands import Bind, DeclareExchange, DeclareQueue, Delete
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.registry import exchange_class
 from harebell.engine.exchanges.super_stream import PARTITION_ORDER, PARTITIONS, SuperStreamExchange
-from harebell.engine.metadata import destination_of
+from harebell.engine.metadata import HISTORY_PREFIX, destination_of
 from harebell.engine.queues.queue import Queue
 from harebell.engine.vhost import Vhost, access_refused, topic_refused
 from harebell.errors import (
@@ -275,7 +279,7 @@ def declare_queue(
     if existing is not None:
         _same_queue(caller, existing, durable, exclusive, auto_delete, arguments)
         existing.last_used = caller.broker.clock.now
-        return existing, 0
+        return existing, _declare_history(caller, existing)
     default = _default_type(caller, durable, exclusive, auto_delete)
     type_name = queue_type(arguments, default, name, caller.vhost.name)
     check_queue_arguments(arguments, type_name, name, caller.vhost.name)
@@ -284,6 +288,7 @@ def declare_queue(
         arguments = {**arguments, QUEUE_TYPE: type_name}
     if type_name in ALWAYS_DURABLE:
         _durable_flags(caller.vhost, name, durable, exclusive, auto_delete)
+    _check_retention(caller.vhost, name, arguments, durable and not exclusive and not auto_delete)
     caller.vhost.check_queue_limit(name)
     limit = caller.broker.limits.max_queues
     if limit and len(caller.vhost.queues) >= limit:
@@ -303,7 +308,38 @@ def declare_queue(
         arguments,
     )
     lsn = caller.broker.commit(command, durable and not exclusive)
-    return caller.vhost.queues[name], lsn
+    queue = caller.vhost.queues[name]
+    return queue, max(lsn, _declare_history(caller, queue))
+
+
+def _check_retention(vhost: Vhost, name: str, arguments: Table, lasting: bool) -> None:
+    """Check that a queue that shall retain messages lasts, and that its stream can have its name."""
+    if RETAIN not in arguments and RETAIN_BYTES not in arguments:
+        return
+    history = vhost.queues.get(HISTORY_PREFIX + name)
+    fits = len((HISTORY_PREFIX + name).encode("utf-8", "surrogateescape")) <= 255
+    if not lasting or not fits or (history is not None and history.type_name != "stream"):
+        raise BrokerError(
+            PRECONDITION_FAILED,
+            f"queue '{name}' in vhost '{vhost.name}' cannot retain messages: that takes a durable queue, "
+            f"neither exclusive nor auto-delete, and a stream called '{HISTORY_PREFIX}{name}'",
+        )
+
+
+def _declare_history(caller: Caller, queue: Queue) -> int:
+    """Declare the stream that retains what a queue gets, if it shall and has none."""
+    arguments = queue.arguments
+    if queue.history is not None or not (RETAIN in arguments or RETAIN_BYTES in arguments):
+        return 0
+    asked: Table = {QUEUE_TYPE: "stream"}
+    if RETAIN in arguments:
+        asked[MAX_AGE] = arguments[RETAIN]
+    if RETAIN_BYTES in arguments:
+        asked[MAX_LENGTH_BYTES] = arguments[RETAIN_BYTES]
+    number = caller.broker.next_queue_id()
+    name = HISTORY_PREFIX + queue.name
+    command = DeclareQueue(caller.vhost.name, name, number, "stream", True, 0, False, asked)
+    return caller.broker.commit(command, True)
 
 
 def _default_type(caller: Caller, durable: bool, exclusive: bool, auto_delete: bool) -> str:

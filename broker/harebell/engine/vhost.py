@@ -14,7 +14,14 @@ from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.exchanges.registry import create
 from harebell.engine.policies import Policies
 from harebell.engine.queues.queue import DeadLetterSink, Queue
-from harebell.engine.routing import ROUTE_CACHE_LIMIT, ROUTE_CACHE_QUEUES, Route, Routing, traverse
+from harebell.engine.routing import (
+    ROUTE_CACHE_LIMIT,
+    ROUTE_CACHE_QUEUES,
+    Route,
+    Routing,
+    traverse,
+    with_histories,
+)
 from harebell.errors import ACCESS_REFUSED, NOT_ALLOWED, NOT_FOUND, PRECONDITION_FAILED, BrokerError
 from harebell.ports import AccessControl, User
 
@@ -234,14 +241,14 @@ class Vhost:
                 queue = self.reply_queues.get(key) or self.queues.get(key)
                 if queue is not None:
                     found[queue] = None
-            return list(found), []
+            return with_histories(list(found)), []
         if exchange.type_name == "topic":
             for key in keys:
                 if not self.access.topic_allowed(user, self.name, exchange.name, "write", key):
                     raise topic_refused(key, exchange.name, self.name, user)
         routing = Routing()
         traverse(exchange, keys, properties, self.exchanges.get, routing)
-        return list(routing.queues), routing.remembering
+        return with_histories(list(routing.queues)), routing.remembering
 
 
 def _limit(limits: Table, name: str) -> i64:

@@ -140,7 +140,7 @@ class Turn:
             self._ahead.append(client)
 
     def _far_ahead(self) -> bool:
-        """Tell whether the journal, the spill log or streams have much to write; each tells the turn when it wrote."""
+        """Tell whether the journal, the spill log or streams have much to write; each tells when it wrote."""
         return (
             self._journal.backlog() >= JOURNAL_AHEAD
             or self._pager.backlog >= JOURNAL_AHEAD

@@ -16,7 +16,7 @@ from harebell.amqp.methods.caller import caller_of
 from harebell.amqp.methods.queue import named, not_reply_to
 from harebell.amqp.outbox import Outbox, OutboxSet
 from harebell.engine import topology
-from harebell.engine.arguments import SINGLE_ACTIVE_CONSUMER, check_consumer_arguments
+from harebell.engine.arguments import SINGLE_ACTIVE_CONSUMER, STREAM_OFFSET, check_consumer_arguments
 from harebell.engine.queues.queue import Queue
 from harebell.engine.reply_to import PREFIX, PSEUDO_QUEUE, ReplyQueue
 from harebell.errors import (
@@ -71,6 +71,8 @@ def consume(connection: Connection, channel: Channel, frame: Any) -> None:
     else:
         caller = caller_of(connection)
         queue = topology.readable_queue(caller, name)
+        if STREAM_OFFSET in frame.arguments and queue.history is not None:
+            queue = queue.history
         priority = check_consumer_arguments(frame.arguments, queue.type_name, name, caller.vhost.name)
         _exclusivity(connection, queue, frame.exclusive)
         queue.check_consumer(frame.no_ack, channel.prefetch, frame.arguments)

@@ -60,6 +60,7 @@ class Queue(Destination):
         highest_level, absent_level: priorities told apart, and that of messages that say none.
         keeps_all: True if it keeps transient messages as it does persistent ones.
         plain: True while no option asks for more than first in, first out.
+        history: a stream that gets what is published to it, too; None unless it retains messages.
         dead_letters: takes what the queue gives up, if it ever does that; the same for a virtual host.
         scheduled: True while the dispatcher has it listed.
         deleted: True once it is gone; late settles are then ignored.
@@ -92,6 +93,7 @@ class Queue(Destination):
         self.operator_policy: str | None = None
         self.keeps_all: bool = False
         self.plain: bool = True
+        self.history: Queue | None = None
         self.dead_letters: DeadLetterSink | None = None
         self.counts_returns: bool = False
         self.wakes_at: i64 = NEVER

@@ -149,6 +149,7 @@ class StreamQueue(Queue):
 
     Attributes:
         log: keeps it.
+        retains_for: the queue whose messages it retains, if it is there for that.
         offsets: by name of a consumer, the first offset it did not acknowledge.
     """
 
@@ -172,6 +173,7 @@ class StreamQueue(Queue):
         self.next_position = log.next
         self.offsets: dict[str, int] = {}
         self._vhost = vhost
+        self.retains_for: Queue | None = None
         self.claims = Claims(journal)
         self._dispatcher = dispatcher
         self._journal = journal
@@ -195,7 +197,12 @@ class StreamQueue(Queue):
         return True
 
     def refuses(self, message: Message) -> bool:
-        """Tell whether a publisher expected another offset than the next (``x-expected-offset``)."""
+        """Tell whether a publisher expected another offset than the next (``x-expected-offset``).
+
+        A stream that retains what a queue gets refuses what the queue refuses.
+        """
+        if self.retains_for is not None:
+            return self.retains_for.refuses(message)
         header = message.header
         return bool(header[FLAGS_AT] & HAS_HEADERS) and not self._expected(header)
 
