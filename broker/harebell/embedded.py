@@ -31,7 +31,9 @@ from harebell.content.table import Table
 from harebell.engine import policy_control, policy_work
 from harebell.engine.broker import DEFAULT_VHOST
 from harebell.engine.commands import CreateVhost, DeleteVhost
+from harebell.engine.queues.cursor import Reading
 from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.stream import StreamQueue
 from harebell.engine.vhost import Vhost
 from harebell.errors import PRECONDITION_FAILED, BrokerError, MalformedContent
 from harebell.node import Node
@@ -292,6 +294,17 @@ class Broker:
         """
         found = self._vhost(vhost).queue(name).peek(max(0, count))
         return [_queued_message(message, redelivered) for message, redelivered in found]
+
+    def readings(self, name: str, vhost: str = DEFAULT_VHOST) -> list[Reading]:
+        """List how far the readers of a stream are, and how much is before them.
+
+        Raises:
+            BrokerError: there is no such queue or virtual host, or it is no stream.
+        """
+        found = self._vhost(vhost).queue(name)
+        if not isinstance(found, StreamQueue):
+            raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' is no stream")
+        return found.readings()
 
     async def publish(
         self,

@@ -24,11 +24,13 @@ from harebell.engine.alarms import DAMAGE, DISK_FULL, UNREADABLE
 from harebell.engine.broker import DEFAULT_VHOST, Broker, Limits
 from harebell.engine.commands import DeclareQueue, decode, encode
 from harebell.engine.metadata import snapshot
+from harebell.engine.queues.stream import StreamQueue
 from harebell.server.clock import set_clock
 from harebell.server.listener import Server, ServerOptions
 from harebell.server.memory import available_bytes
 from harebell.settings import Settings, find_data_dir
 from harebell.storage.damage import Lost, read_damage, remember
+from harebell.storage.data_dir import DataDirError
 from harebell.storage.files import FULL, Files
 from harebell.storage.null import NullJournal
 from harebell.storage.page_thread import Damage, JournalUnreadable
@@ -248,7 +250,10 @@ def build_broker(settings: Settings, store: Store | None) -> Broker:
         access, journal, limits, new_token, server_properties(settings), pager=pager, streams=streams
     )
     if store is not None:
-        restore(broker, store)
+        try:
+            restore(broker, store)
+        except OSError as error:
+            raise DataDirError(f"what streams keep cannot be read: {error}") from None
     broker.ensure_vhost(auth.default_vhost)
     return broker
 
@@ -273,13 +278,27 @@ def restore(broker: Broker, store: Store) -> None:
     queues = {int(queue.id) for queue in broker.queues()}
     deleted = declared - queues
     queues |= adopt_orphans(broker, store, deleted, recovered.forget(queues, deleted))
+    count = broker.restore(store, recovered.highest)
+    recovered.missing.extend(lost_ends(broker, store))
     for text in recovered.missing:
         log.error(f"journal: {text}")
-    count = broker.restore(store, recovered.highest)
     if queues or count:
         state = "" if recovered.clean else " after an unclean stop"
         log.info(f"recovered {len(queues)} queues and {count} messages{state}")
     store.recovered = Recovered()
+
+
+def lost_ends(broker: Broker, store: Store) -> list[str]:
+    """Say, and remember, of which streams damage took the end that had been on stable storage."""
+    texts = [
+        f"stream '{queue.name}' lost the end of its files: up to {queue.missing} messages before offset "
+        f"{queue.next_position}"
+        for queue in broker.queues()
+        if isinstance(queue, StreamQueue) and queue.missing
+    ]
+    with suppress(OSError):
+        remember(store.files, [Lost("", 0, 0, text) for text in texts])
+    return texts
 
 
 def adopt_orphans(broker: Broker, store: Store, deleted: set[int], sentences: list[str]) -> set[int]:
@@ -292,7 +311,11 @@ def adopt_orphans(broker: Broker, store: Store, deleted: set[int], sentences: li
     recovered = store.recovered
     with suppress(OSError):
         remember(store.files, [Lost("", 0, 0, text) for text in sentences])
-    streams = store.streams.unopened() - deleted
+    leftover = store.streams.unopened()
+    for queue_id in leftover:
+        recovered.highest.setdefault(queue_id, 0)
+    lost = bool(recovered.missing) or any(not each.harmless for each in recovered.damage)
+    streams = leftover - deleted if lost else set()
     orphans = set(recovered.orphans) | streams
     for queue_id in sorted(orphans):
         name = f"{RECOVERED_PREFIX}{queue_id}"

@@ -13,6 +13,7 @@ readers that are there.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
@@ -89,12 +90,12 @@ class StreamReader(ABC):
 
     @abstractmethod
     def trimmed(self) -> None:
-        """Retention took the oldest messages: ``first`` and ``octets`` of the log changed."""
+        """Retention or compaction took messages: ``first`` and ``octets`` of the log changed."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class StreamLog(ABC):
-    """One stream's log.  Nothing here waits for the disk.
+    """One stream's log.  Nothing here waits for the disk but ``since``.
 
     Attributes:
         first: the lowest offset kept; ``next`` if there is none.
@@ -147,12 +148,41 @@ class StreamLog(ABC):
         """Give the first offset of the last chunk; ``next`` if there is none."""
 
     @abstractmethod
+    def since(self, offset: i64) -> Iterator[Message]:
+        """Go through the messages at an offset and behind it.
+
+        Waits for the disk, so only when the node starts.  What cannot be read is passed over: readers will
+        meet it, and report it.
+        """
+
+    @abstractmethod
     def retain(self, most_octets: i64, oldest: i64) -> None:
         """Delete the oldest segments, but never the one being written.
 
         Args:
             most_octets: while the others hold no less, the oldest segment goes; negative: no limit.
             oldest: segments go whose last chunk is from before this, unix milliseconds; negative: no limit.
+        """
+
+    @abstractmethod
+    def compact_by(self, key: str) -> None:
+        """Keep of the messages with a key at least the last one of each, and of earlier ones ever fewer.
+
+        Messages without a key stay, and so do offsets.  One with an empty body has the earlier ones of its
+        key deleted, and goes itself a day later.  It happens beside other work, in segments that are full.
+
+        Args:
+            key: ``routing-key``, ``message-id`` or the name of a header; empty: no more.
+        """
+
+    def settle_end(self, stored: i64) -> None:  # noqa: B027 - most logs have nothing to settle
+        """At a start, cut what a crash left at the end, but nothing that had been stable.
+
+        Args:
+            stored: all before this offset had been on stable storage.
+
+        Raises:
+            OSError: the disk fails.
         """
 
     @abstractmethod

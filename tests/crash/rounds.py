@@ -19,7 +19,7 @@ from typing import Final
 
 from pamqp import commands
 
-from tests.crash import rules
+from tests.crash import rules, streams
 from tests.crash.clients import (
     MARKS,
     Consumer,
@@ -278,6 +278,7 @@ class Crashes:
         self.control = folder / "faults.json"
         self.ledger = Ledger()
         self.rules = rules.RulesLedger()
+        self.streams = streams.StreamsLedger()
         self.kills = self.starts = 0
         self.slowest = 0.0
         self._round = 0
@@ -366,12 +367,14 @@ class Crashes:
                 if queue.startswith(FANOUT):
                     wire.call(commands.Queue.Bind(queue=queue, exchange=FANOUT), 1, commands.Queue.BindOk)
             rules.declare(wire)
+            streams.declare(wire)
 
     def _load_and_end(self, broker: BrokerProcess) -> None:
         """Let clients work for a while, then end the broker: mostly by a kill, sometimes in order."""
         queues = [queue for queue in CONSUMED if self.chance.random() < 0.6]
         load = Load(broker.port, self.chance, self.ledger, queues, f"temporary-{self._round}-")
         self.rules.start(broker.port)
+        self.streams.start(broker.port)
         load.start()
         time.sleep(self.chance.uniform(0.02, 0.7))  # the load; any moment will do for the kill
         stop = self.chance.random() < 0.2
@@ -379,6 +382,10 @@ class Crashes:
         self.kills += not stop
         load.finish(forgiving=stop)
         self.rules.finish(forgiving=stop)
+        try:
+            self.streams.finish(forgiving=stop)
+        except streams.StreamsBroken as error:
+            raise Broken(str(error)) from None
 
     def _check(self, port: int) -> None:
         self._check_topology(port)
@@ -386,7 +393,8 @@ class Crashes:
             self.ledger.drained(queue, self._drain(port, queue), self._flags)
         try:
             self.rules.check(port)
-        except rules.RulesBroken as error:
+            self.streams.check(port)
+        except (rules.RulesBroken, streams.StreamsBroken) as error:
             raise Broken(str(error)) from None
         self._flags = False
 
@@ -462,6 +470,7 @@ def run(seed: int, rounds: int, segment_bytes: int | None) -> int:
         print(
             f"{crashes.kills} kills, {crashes.starts} starts (slowest {crashes.slowest:.1f} s), "
             f"{ledger.confirms} confirms, {ledger.messages} deliveries, {ledger.duplicates} duplicates, "
+            f"{crashes.streams.events} events of streams, "
             "all flagged; nothing confirmed was lost",
             flush=True,
         )

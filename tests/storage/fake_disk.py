@@ -161,9 +161,12 @@ class FakeDisk(Files):
         except OSError:
             self.remove(temporary)
             raise
-        self.operation("rename", name)
-        self.files[name] = self.files.pop(temporary)
+        self.rename(temporary, name)
         self.sync_folder()
+
+    def rename(self, name: str, new_name: str) -> None:
+        self.operation("rename", new_name)
+        self.files[new_name] = self.files.pop(name)
 
     def patch(self, name: str, offset: int, data: bytes) -> None:
         self.operation("patch", name)

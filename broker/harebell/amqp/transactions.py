@@ -24,11 +24,14 @@ class Transaction:
 
     Attributes:
         octets: header and body octets of the publishes.
+        lsn: what its publishes wait for beside the transaction's own record: of one that is known already,
+            nothing is in that.
         requeues: deliveries to return, and whether each failed (see ``Queue.requeue``).
     """
 
     def __init__(self) -> None:
         self.octets: i64 = 0
+        self.lsn: i64 = 0
         self.publishes: list[Publish] = []
         self.acks: list[Unacked] = []
         self.rejects: list[Unacked] = []

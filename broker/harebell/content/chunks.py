@@ -229,17 +229,7 @@ class ChunkWriter:
         """
         if self.count == 0:
             raise ValueError("a chunk without messages")
-        records = self._records.getvalue()
-        head = BytesWriter()
-        write_i32_be(head, _MARK)
-        write_i32_be(head, _KINDS)
-        write_i32_be(head, i32(len(records)))
-        write_i64_be(head, self.first)
-        write_i32_be(head, i32(self.count))
-        write_i32_be(head, i32(self.next - 1 - self.first))
-        write_i64_be(head, timestamp)
-        crc: i64 = _crc32(records, _crc32(head.getvalue(), 0))
-        write_i32_be(head, i32(crc - 0x1_0000_0000 if crc > LONGEST else crc))
+        chunk = encode_chunk(self._records.getvalue(), self.first, self.count, self.next - 1, timestamp)
         if self.octets > KEPT_OCTETS:
             self._records = BytesWriter()
         else:
@@ -247,7 +237,29 @@ class ChunkWriter:
         self.count = 0
         self.octets = CHUNK_HEAD_SIZE
         self.first = self.next
-        return head.getvalue() + records
+        return chunk
+
+
+def encode_chunk(records: bytes, first: i64, count: i64, last: i64, timestamp: i64) -> bytes:
+    """Put a head before records.
+
+    Args:
+        records: each as described above, by ``first``.
+        first, last: offset of the first and of the last one.
+        count: how many there are.
+        timestamp: when the messages came, unix milliseconds.
+    """
+    head = BytesWriter()
+    write_i32_be(head, _MARK)
+    write_i32_be(head, _KINDS)
+    write_i32_be(head, i32(len(records)))
+    write_i64_be(head, first)
+    write_i32_be(head, i32(count))
+    write_i32_be(head, i32(last - first))
+    write_i64_be(head, timestamp)
+    crc: i64 = _crc32(records, _crc32(head.getvalue(), 0))
+    write_i32_be(head, i32(crc - 0x1_0000_0000 if crc > LONGEST else crc))
+    return head.getvalue() + records
 
 
 def _table_at(header: bytes) -> i64:

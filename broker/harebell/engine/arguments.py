@@ -19,6 +19,7 @@ from harebell.errors import PRECONDITION_FAILED, BrokerError
 
 MOST_SEGMENT_OCTETS: Final = 3_000_000_000
 TEN_YEARS_MS: Final = 315_360_000_000
+MOST_REMEMBERED: Final = 10_000_000
 CLASSIC: Final = frozenset({"classic"})
 QUORUM: Final = frozenset({"quorum"})
 CLASSIC_AND_QUORUM: Final = CLASSIC | QUORUM
@@ -106,6 +107,11 @@ def short_text(value: object) -> str | None:
     if not isinstance(value, str):
         return _of_another_type(value)
     return None if len(value.encode("utf-8", "surrogateescape")) <= 255 else "longer than 255 bytes"
+
+
+def key_name(value: object) -> str | None:
+    """Check for where a key is: ``routing-key``, ``message-id`` or the name of a header."""
+    return "empty" if value == "" else short_text(value)
 
 
 def boolean(value: object) -> str | None:
@@ -268,6 +274,9 @@ QUEUE_ARGUMENTS: Final = (
     QueueArgument("x-max-age", STREAM, age, True, "How long a stream keeps its messages.", True, option="max_age", policy=ByPolicy("max age")),
     QueueArgument("x-stream-max-segment-size-bytes", STREAM, segment_size, True, "Size of a stream's segment files, default 64 MiB; counts when it is declared.", True, option="segment_octets", policy=ByPolicy("segment size", lower, check=integer(0))),
     QueueArgument("x-stream-filter-size-bytes", STREAM, integer(16, 255), True, "Accepted; filters are exact here.", policy=ByPolicy("filter size", lower)),
+    QueueArgument("x-deduplication-window", STREAM, integer(1, MOST_REMEMBERED), True, "So many of the last messages are remembered by their id: one whose id was taken already is confirmed and not stored.", True, option="deduplication_window", policy=ByPolicy("de-duplication window", lower)),
+    QueueArgument("x-deduplication-header", STREAM, short_text, True, "Header that holds the id for `x-deduplication-window`; the `message-id` property if absent.", True, option="deduplication_header", policy=ByPolicy("de-duplication header")),
+    QueueArgument("x-compact-key", STREAM, key_name, True, "Keep the last message of each key: `routing-key`, `message-id`, or the name of a header with text or a number; an empty body deletes its key.", True, option="compact_key", policy=ByPolicy("compact key")),
     QueueArgument("x-initial-cluster-size", STREAM, integer(1), False, "Replicas to start with; one node holds one copy.", policy=ByPolicy("cluster size", lower, check=integer(0))),
 )  # fmt: skip
 

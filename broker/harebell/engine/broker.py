@@ -189,6 +189,9 @@ class Broker:
             apply(self, command)
         except (KeyError, BrokerError):
             return
+        except OSError:
+            # A stream that cannot be read now must not be taken for one that does not exist.
+            raise
         except Exception as error:
             # One command must never keep a node from starting; the operator is told.
             self.not_replayed.append(f"{command}: {error!r}")

@@ -33,10 +33,13 @@ class QueueOptions:
         delayed_retry_min, delayed_retry_max: milliseconds a returned message waits, first and at most.
         max_age: milliseconds a stream keeps its messages.
         segment_octets: size of a stream's segments.
+        deduplication_window: last messages whose ids are remembered.
+        compact_key: where the key is of whose messages a stream keeps the last; None: it keeps all.
         dead_letter_exchange: where dead letters go; ``""`` is the default exchange, None is nowhere.
         dead_letter_routing_key: their routing key; None to keep the original ones.
         dead_letter_strategy: ``at-least-once`` or ``at-most-once``.
         overflow: ``drop-head``, ``reject-publish`` or ``reject-publish-dlx``.
+        deduplication_header: the header that holds the id; None is the message-id property.
         delayed_retry_type: ``disabled``, ``all``, ``failed`` or ``returned``.
         single_active_consumer: True to serve one consumer at a time.
     """
@@ -53,10 +56,13 @@ class QueueOptions:
         self.delayed_retry_max: i64 = ABSENT
         self.max_age: i64 = ABSENT
         self.segment_octets: i64 = ABSENT
+        self.deduplication_window: i64 = ABSENT
+        self.compact_key: str | None = None
         self.dead_letter_exchange: str | None = None
         self.dead_letter_routing_key: str | None = None
         self.dead_letter_strategy: str = AT_LEAST_ONCE
         self.overflow: str = DROP_HEAD
+        self.deduplication_header: str | None = None
         self.delayed_retry_type: str = DISABLED
         self.single_active_consumer: bool = False
 

@@ -154,14 +154,15 @@ def traverse(
 def enqueue(message: Message, queues: list[Queue], durable: bool, journal: Journal) -> i64:
     """Give one message to its queues and return the lsn its confirm waits for (0: none).
 
-    Raises nothing; a queue that refuses makes the result negative: the publisher gets a nack.
+    Raises nothing; a queue that refuses makes the result negative: the publisher gets a nack.  A queue that
+    knows the message's id is left out, and the confirm waits for what it took before.
     """
     lsn: i64 = 0
     plain: bool = True
     for queue in queues:
         if not queue.plain:
             plain = False
-            if queue.refuses(message):
+            if queue.duplicate(message) or queue.refuses(message):
                 return _enqueue_where_taken(message, queues, journal)
     if durable and message.persistent:
         journal.begin_message(message)
@@ -198,11 +199,24 @@ def _take_in_several(message: Message, queues: list[Queue]) -> None:
 
 
 def _enqueue_where_taken(message: Message, queues: list[Queue], journal: Journal) -> i64:
-    """Enqueue in those queues that do not refuse; the publisher gets a nack in any case."""
-    refusing = [queue for queue in queues if queue.refuses(message)]
-    taking = [queue for queue in queues if queue not in refusing]
+    """Enqueue in those queues that neither know nor refuse it; the publisher gets a nack if one refuses.
+
+    A queue is asked first whether it knows the message: what it took once it must not refuse when the
+    publisher tries again.
+    """
+    lsn: i64 = 0
+    taking: list[Queue] = []
+    refusing: list[Queue] = []
+    for queue in queues:
+        if queue.duplicate(message):
+            queue.duplicates += 1
+            lsn = max(lsn, queue.behind_all())
+        elif queue.refuses(message):
+            refusing.append(queue)
+        else:
+            taking.append(queue)
     if taking:
-        enqueue(message, taking, any_durable(taking), journal)
+        lsn = max(lsn, enqueue(message, taking, any_durable(taking), journal))
     for queue in refusing:
         queue.refuse(message)
-    return -1
+    return -1 if refusing else lsn

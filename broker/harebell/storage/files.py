@@ -113,6 +113,10 @@ class Files(ABC):
         """Write a file in one step: after a crash it is the old one or the new one, whole and durable."""
 
     @abstractmethod
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a file another name, which the file that had it loses; durable once the folder is synced."""
+
+    @abstractmethod
     def patch(self, name: str, offset: int, data: bytes) -> None:
         """Overwrite octets of an existing file, durably; a crash leaves any part of them done."""
 
@@ -238,8 +242,12 @@ class DiskFiles(Files):
             raise
         finally:
             file.close()
-        os.replace(self.folder / temporary, self.folder / name)
+        self.rename(temporary, name)
         self.sync_folder()
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a file another name."""
+        os.replace(self.folder / name, self.folder / new_name)
 
     def patch(self, name: str, offset: int, data: bytes) -> None:
         """Overwrite a part, and wait for the disk."""

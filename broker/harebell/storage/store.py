@@ -400,8 +400,7 @@ class Store:
                 self.journal.flush()
             committer.stop()
             self.pager.stop()
-            if clean:
-                self.streams.close()
+            self.streams.close(clean)
             self.committer = None
             self.journal.committer = None
         self.data_dir.close()

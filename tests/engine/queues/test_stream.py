@@ -10,6 +10,7 @@ from pamqp import commands
 
 from harebell.engine.policy_control import set_policy
 from harebell.engine.policy_work import finish
+from harebell.engine.queues.cursor import Reading
 from harebell.engine.queues.stream import RETENTION_MS, StreamQueue
 from tests.support.client import ClientChannel, queue_declare
 from tests.support.journal import DelayedJournal
@@ -270,3 +271,14 @@ def test_what_is_unanswered_is_counted_and_a_deleted_stream_lets_go_of_it(
     assert stream(node).offsets == {}, "another stream of the same name"
     assert put(channel, b"again") == ["ack"]
     assert reader(node, stream_offset=0).deliveries()[0].properties.headers == {"x-stream-offset": 0}
+
+
+def test_readers_are_listed_with_their_lag(node: Node, channel: ClientChannel) -> None:
+    declare(channel)
+    put(channel, *numbered(10))
+    reader(node, 4, tag="plain", stream_offset="first")
+    client = reader(node, 4, stream_offset=5, stream_consumer="billing")
+    client.ack(1)
+    assert stream(node).readings() == [Reading("billing", 6, 4, 1), Reading("plain", 4, 6, 1)]
+    client.client.close()
+    assert Reading("billing", 6, 4, 0) in stream(node).readings()

@@ -47,7 +47,7 @@ def commit(connection: Connection, channel: Channel, frame: Any) -> None:
         lsn = int(journal.end_transaction())
     if refused:
         raise BrokerError(PRECONDITION_FAILED, "partial tx completion")
-    channel.reply(encode(commands.Tx.CommitOk), lsn)
+    channel.reply(encode(commands.Tx.CommitOk), max(lsn, transaction.lsn))
 
 
 def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> bool:
@@ -58,7 +58,9 @@ def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> bool
         if publish.unrouted:
             return_unrouted(channel.out, channel.wire, publish.message)
         publish.message.arrived = channel.clock.wall
-        if enqueue(publish.message, queues, publish.durable, journal) < 0:
+        lsn = int(enqueue(publish.message, queues, publish.durable, journal))
+        transaction.lsn = max(transaction.lsn, lsn)
+        if lsn < 0:
             refused = True
     for entry in transaction.acks:
         entry.queue.settle(entry)

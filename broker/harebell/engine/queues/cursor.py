@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from mypy_extensions import i64, u8
 
 from harebell.content.message import Message
 from harebell.content.properties import parse_properties
-from harebell.engine.arguments import STREAM_FILTER_VALUE
+from harebell.content.table import Table
+from harebell.engine.arguments import STREAM_FILTER, STREAM_FILTER_VALUE, STREAM_MATCH_UNFILTERED
 from harebell.engine.consumers import Consumer
 from harebell.streaming import Block, StreamLog
 
@@ -19,6 +20,22 @@ AT_END: Final = 2
 READING: Final = 3
 STANDBY: Final = 4
 """What a cursor waits for: its turn, its consumer, messages, the disk, to be the active one of its group."""
+
+
+class Reading(NamedTuple):
+    """How far a reader of a stream is.
+
+    Attributes:
+        name: of its group or account; the consumer's tag if it has none.
+        offset: of the first message it did not acknowledge, if it is named, else of the next it gets.
+        lag: messages from there to the end.
+        consumers: how many read under that name now; 0 if only its place is kept.
+    """
+
+    name: str
+    offset: int
+    lag: int
+    consumers: int
 
 
 class Filter:
@@ -39,6 +56,15 @@ class Filter:
         if value is None:
             return self._unfiltered
         return value in self._values
+
+
+def filter_of(arguments: Table) -> Filter | None:
+    """Give what a consumer's arguments ask for; None if it wants all."""
+    asked = arguments.get(STREAM_FILTER)
+    if asked is None:
+        return None
+    values = asked if isinstance(asked, list) else [asked]
+    return Filter(frozenset(str(value) for value in values), arguments.get(STREAM_MATCH_UNFILTERED) is True)
 
 
 class Tracking:

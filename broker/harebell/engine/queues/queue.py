@@ -64,6 +64,7 @@ class Queue(Destination):
         dead_letters: takes what the queue gives up, if it ever does that; the same for a virtual host.
         scheduled: True while the dispatcher has it listed.
         deleted: True once it is gone; late settles are then ignored.
+        duplicates: messages left out because their id was known.
         published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, unacked_count,
         unacked_bytes: counters and gauges for inspection.
     """
@@ -102,6 +103,7 @@ class Queue(Destination):
         self.absent_level: i64 = 0
         self.scheduled: bool = False
         self.deleted: bool = False
+        self.duplicates: i64 = 0
         self.published: i64 = 0
         self.delivered: i64 = 0
         self.delivered_no_ack: i64 = 0
@@ -157,6 +159,17 @@ class Queue(Destination):
     def push(self, message: Message) -> bool:
         """Take a routed message; False if the queue refuses it (the publisher gets a nack)."""
         raise NotImplementedError
+
+    def duplicate(self, message: Message) -> bool:
+        """Tell whether a message published now has the id of one that the queue took lately.
+
+        It is confirmed to its publisher and left out.  Asked only of queues that are not ``plain``.
+        """
+        return False
+
+    def behind_all(self) -> i64:
+        """Give the lsn that the confirm of a duplicate waits for; 0 if all the queue took is durable."""
+        return 0
 
     def refuses(self, message: Message) -> bool:
         """Tell whether the queue would refuse a message published now (``x-overflow``)."""

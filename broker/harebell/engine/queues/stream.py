@@ -22,8 +22,6 @@ from harebell.engine.arguments import (
     EXPECTED_OFFSET,
     SINGLE_ACTIVE_CONSUMER,
     STREAM_CONSUMER,
-    STREAM_FILTER,
-    STREAM_MATCH_UNFILTERED,
     STREAM_OFFSET,
 )
 from harebell.engine.commands import StoreOffset, encode
@@ -32,6 +30,7 @@ from harebell.engine.deadlines import NEVER
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
 from harebell.engine.options import QueueOptions
+from harebell.engine.queues.claims import Claims, ClosedChunk
 from harebell.engine.queues.cursor import (
     AT_END,
     READING,
@@ -39,9 +38,11 @@ from harebell.engine.queues.cursor import (
     STANDBY,
     WITHOUT_CREDIT,
     Cursor,
-    Filter,
+    Reading,
     Tracking,
+    filter_of,
 )
+from harebell.engine.queues.deduplication import Deduplication
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.reader_group import ReaderGroup, partition_of
 from harebell.engine.queues.stream_offset import begin_time, check_offset, first_offset
@@ -49,6 +50,12 @@ from harebell.errors import NOT_IMPLEMENTED, PRECONDITION_FAILED, BrokerError
 from harebell.paging import Page, Pager
 from harebell.ports import Clock, Journal
 from harebell.streaming import StreamLog, StreamReader
+
+STORED: Final = ""
+"""The name, which no consumer can have, under which it is kept how far the stream's own files were durable.
+
+An offset that was given once is never given again, even if damage took the end of the files.
+"""
 
 EXPECTED_KEY: Final = EXPECTED_OFFSET.encode()
 
@@ -66,59 +73,6 @@ RETENTION_MS: Final = 5000
 
 OFFSETS_MS: Final = 200
 """Milliseconds for which acknowledgements of named consumers may gather before they are journaled."""
-
-
-class _Closed:
-    """A chunk that waits for the journal."""
-
-    __slots__ = ("data", "first", "following", "lsn", "timestamp")
-
-    def __init__(self, data: bytes, first: i64, following: i64, timestamp: i64, lsn: i64) -> None:
-        self.data = data
-        self.first: i64 = first
-        self.following: i64 = following
-        self.timestamp: i64 = timestamp
-        self.lsn: i64 = lsn
-
-
-class Claims:
-    """What a stream's messages count in segments of the journal until the stream's own files hold them."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._earlier: deque[tuple[int, int, int]] = deque()
-        self._segment: i64 = 0
-        self._octets: i64 = 0
-        self._following: i64 = 0
-
-    def add(self, segment: i64, octets: i64, following: i64) -> None:
-        """Claim octets of a segment for messages before an offset."""
-        if segment != self._segment:
-            self._close()
-            self._segment = segment
-        self._octets += octets
-        self._following = following
-
-    def _close(self) -> None:
-        if self._segment != 0:
-            self._earlier.append((self._segment, self._octets, self._following))
-        self._segment = 0
-        self._octets = 0
-
-    def release(self, following: i64) -> None:
-        """Give up what messages before an offset claim."""
-        if self._following <= following:
-            self._close()
-        earlier = self._earlier
-        while earlier and earlier[0][2] <= following:
-            segment, octets, _ = earlier.popleft()
-            self._journal.release(segment, octets)
-
-    def oldest(self) -> i64:
-        """Give the number of the oldest segment claimed; ``NEVER`` if none is."""
-        if self._earlier:
-            return self._earlier[0][0]
-        return self._segment if self._segment != 0 else NEVER
 
 
 class StreamReaders(StreamReader):
@@ -149,6 +103,7 @@ class StreamQueue(Queue):
 
     Attributes:
         log: keeps it.
+        missing: offsets before the end that recovery found neither in the files nor in the journal.
         retains_for: the queue whose messages it retains, if it is there for that.
         offsets: by name of a consumer, the first offset it did not acknowledge.
     """
@@ -173,6 +128,7 @@ class StreamQueue(Queue):
         self.next_position = log.next
         self.offsets: dict[str, int] = {}
         self._vhost = vhost
+        self.missing: i64 = 0
         self.retains_for: Queue | None = None
         self.claims = Claims(journal)
         self._dispatcher = dispatcher
@@ -182,11 +138,14 @@ class StreamQueue(Queue):
         self._pager = pager
         self._writer = ChunkWriter()
         self._opened_at: i64 = 0
-        self._closed: deque[_Closed] = deque()
+        self._closed: deque[ClosedChunk] = deque()
         self._members: list[Consumer] = []
         self._cursors: dict[Consumer, Cursor] = {}
         self._due: list[Cursor] = []
+        self._gone_at: i64 = -1
+        self._log_deleted: bool = False
         self._groups: dict[str, ReaderGroup] = {}
+        self._deduplication: Deduplication | None = None
         log.reader = StreamReaders(self)
 
     # -- publishing
@@ -195,6 +154,25 @@ class StreamQueue(Queue):
         """Take a message."""
         self.take_in(message)
         return True
+
+    def duplicate(self, message: Message) -> bool:
+        """Tell whether one of the last messages had the same id (``x-deduplication-window``).
+
+        A stream that retains what a queue gets leaves out what the queue leaves out.
+        """
+        if self.retains_for is not None:
+            return self.retains_for.duplicate(message)
+        known = self._deduplication
+        return known is not None and known.knows(message.header)
+
+    def behind_all(self) -> i64:
+        """Give the lsn behind everything taken; 0 if all of it is durable.
+
+        Not simply all that was appended: its end may be settles, which nobody makes durable soon.
+        """
+        if self._writer.count > 0:
+            return self._journal.appended
+        return self._closed[-1].lsn if self._closed else 0
 
     def refuses(self, message: Message) -> bool:
         """Tell whether a publisher expected another offset than the next (``x-expected-offset``).
@@ -216,6 +194,9 @@ class StreamQueue(Queue):
     def take_in(self, message: Message) -> None:
         """Append a message; journal it if nobody did, for a stream keeps transient ones too."""
         offset: i64 = self.next_position
+        known = self._deduplication
+        if known is not None:
+            known.remember(message.header)
         if not message.persistent:
             arrived: i64 = message.arrived
             # A copy: other queues of the message have nothing in the journal.
@@ -243,7 +224,7 @@ class StreamQueue(Queue):
             first: i64 = writer.first
             following: i64 = writer.next
             data = writer.take(self._opened_at)
-            closed.append(_Closed(data, first, following, self._opened_at, journal.appended))
+            closed.append(ClosedChunk(data, first, following, self._opened_at, journal.appended))
         durable: i64 = journal.durable
         grown = False
         while closed and closed[0].lsn <= durable:
@@ -261,7 +242,9 @@ class StreamQueue(Queue):
             self._dispatcher.wait_for_journal(self)
 
     def stored(self, following: i64) -> None:
-        """The log's own files hold all before an offset: the journal may forget it."""
+        """The log's own files hold all before an offset: the journal may forget it, but not the offset."""
+        if following > self.offsets.get(STORED, 0):
+            self._store_offset(STORED, int(following))
         self.claims.release(following)
 
     # -- consuming
@@ -284,7 +267,7 @@ class StreamQueue(Queue):
     def add_consumer(self, consumer: Consumer) -> None:
         """Begin where the consumer asks, else where its name is kept, else behind the last message."""
         arguments = consumer.arguments
-        cursor = Cursor(consumer, 0, _filter(arguments))
+        cursor = Cursor(consumer, 0, filter_of(arguments))
         name = arguments.get(STREAM_CONSUMER)
         if isinstance(name, str) and name:
             cursor.name = name
@@ -368,6 +351,9 @@ class StreamQueue(Queue):
 
     def dispatch(self, budget: i64) -> bool:
         """Let readers have what is there, each in its turn; True if more could go at once."""
+        if self.deleted:
+            self._delete_log()
+            return False
         self._commit()
         due = self._due
         if not due:
@@ -423,12 +409,46 @@ class StreamQueue(Queue):
         self.offsets[name] = offset
         self._journal.command(encode(StoreOffset(self._vhost, self.name, name, offset)))
 
+    def readings(self) -> list[Reading]:
+        """List how far the readers are: names that are kept, then consumers without a name."""
+        end = int(self.log.next)
+        first = int(self.log.first)
+        present: dict[str, int] = {}
+        unnamed: list[Reading] = []
+        for cursor in self._cursors.values():
+            if cursor.name:
+                self._note(cursor)
+                present[cursor.name] = present.get(cursor.name, 0) + 1
+            else:
+                offset = int(cursor.offset)
+                unnamed.append(Reading(cursor.consumer.tag, offset, max(0, end - max(first, offset)), 1))
+        named = [
+            Reading(name, offset, max(0, end - max(first, offset)), present.get(name, 0))
+            for name, offset in self.offsets.items()
+            if name != STORED
+        ]
+        return named + unnamed
+
     # -- upkeep
 
     def apply_options(self, options: QueueOptions) -> None:
         """Go by other limits from now on."""
         super().apply_options(options)
+        self._deduplicate()
+        self.log.compact_by(options.compact_key or "")
         self._retain()
+
+    def _deduplicate(self) -> None:
+        """Remember as many ids as the options say; those of another header than before are not known."""
+        window: i64 = self.options.deduplication_window
+        header = self.options.deduplication_header or ""
+        known = self._deduplication
+        if window <= 0:
+            self._deduplication = None
+        elif known is None or known.header != header:
+            self._deduplication = Deduplication(window, header)
+        elif known.window != window:
+            self._deduplication = known.resized(window)
 
     def expire_messages(self) -> i64:
         """Journal the offsets of named consumers, delete what is too old, and return when to look again."""
@@ -458,6 +478,8 @@ class StreamQueue(Queue):
     def restore(self, levels: dict[int, list[Page]], next_position: i64) -> None:
         """Append what the journal holds and the log's files do not."""
         writer = self._writer
+        self.log.settle_end(self.offsets.get(STORED, 0))
+        self.missing = max(0, self.offsets.get(STORED, 0) - self.log.next)
         for pages in levels.values():
             for page in pages:
                 self._restore_page(page)
@@ -465,15 +487,21 @@ class StreamQueue(Queue):
             first: i64 = writer.first
             following: i64 = writer.next
             self.log.append(writer.take(self._opened_at), first, following, self._opened_at)
-        self.next_position = self.log.next
-        if next_position > 1 and next_position > self.log.next:
+        self.next_position = max(self.log.next, self.offsets.get(STORED, 0))
+        if next_position > 1 and next_position > self.next_position:
             self.next_position = next_position
+        known = self._deduplication
+        if known is not None:
+            for message in self.log.since(max(self.log.first, self.log.next - known.window)):
+                known.remember(message.header)
 
     def _restore_page(self, page: Page) -> None:
         log = self.log
         writer = self._writer
+        # What the files hold may not be synced yet: the journal forgets it when they say so.
+        for segment, octets in page.claims:
+            self.claims.add(segment, octets, page.last + 1)
         if page.last < log.next:
-            self._pager.forget(page)
             return
         messages = self._pager.read(page)
         index: i64 = 0
@@ -491,16 +519,24 @@ class StreamQueue(Queue):
             if writer.count == 0:
                 self._opened_at = message.arrived
             writer.add(offset, message)
-        for segment, octets in page.claims:
-            self.claims.add(segment, octets, page.last + 1)
 
     def drop_all(self) -> None:
-        """The stream is deleted, and its files."""
+        """The stream is deleted; its files go when the journal is durable behind the command."""
         self.deleted = True
         self._closed.clear()
         self._writer = ChunkWriter()
+        self._deduplication = None
         self.claims.release(NEVER)
-        self.log.delete()
+        self._dispatcher.schedule(self)
+
+    def _delete_log(self) -> None:
+        if self._gone_at < 0:
+            self._gone_at = self._journal.appended
+        if self._gone_at > self._journal.durable:
+            self._dispatcher.wait_for_journal(self)
+        elif not self._log_deleted:
+            self._log_deleted = True
+            self.log.delete()
 
     # -- what channels and listings ask
 
@@ -553,11 +589,3 @@ class StreamQueue(Queue):
             BrokerError: NOT_IMPLEMENTED.
         """
         raise self._unsupported("queue.purge")
-
-
-def _filter(arguments: Table) -> Filter | None:
-    asked = arguments.get(STREAM_FILTER)
-    if asked is None:
-        return None
-    values = asked if isinstance(asked, list) else [asked]
-    return Filter(frozenset(str(value) for value in values), arguments.get(STREAM_MATCH_UNFILTERED) is True)

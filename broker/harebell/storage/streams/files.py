@@ -16,6 +16,8 @@ from harebell.storage.files import Files
 from harebell.storage.page_thread import Damage
 from harebell.storage.streams.block_reader import BlockReader, BlockReading, Forget
 from harebell.storage.streams.blocks import CACHE_OCTETS, BlockCache, CachedBlock
+from harebell.storage.streams.compaction import Compaction, Outcome
+from harebell.storage.streams.compactor import TEMPORARY, Compactor, FileChunks, FileRewriting
 from harebell.storage.streams.log import SegmentedLog
 from harebell.storage.streams.segment_files import (
     INDEX,
@@ -32,6 +34,7 @@ from harebell.storage.streams.writer import (
     SYNC_OCTETS,
     Finish,
     Remove,
+    Replace,
     StreamWriter,
     Sync,
     Write,
@@ -39,7 +42,8 @@ from harebell.storage.streams.writer import (
 )
 from harebell.streaming import StreamLog, StreamLogs
 
-TEMPORARY: Final = ".tmp"
+ATTEMPTS_NOW: Final = 3
+"""So often the disk is asked for a block while the node starts, which waits for it."""
 
 
 class StreamReports(NamedTuple):
@@ -78,12 +82,19 @@ class FileStreamLog(SegmentedLog):
         self._indexed = indexed
         self._unwritten: dict[int, deque[Write]] = {}
         self._readings: dict[int, BlockReading] = {}
+        self._replacing = 0
+        self._over = False
 
     def sync(self) -> None:
         """Have all that was appended synced."""
         segment = self._last_segment()
         size = 0 if segment is None else segment.size
         self._owner.writer.inbox.put(Sync(self.queue_id, segment, size, int(self.next)))
+
+    def settle_end(self, stored: int) -> None:
+        """Cut the torn end, if it has one."""
+        if self._owner.settle_end(self.queue_id, stored):
+            self._count()
 
     def delete(self) -> None:
         """Delete everything, on disk, too."""
@@ -103,14 +114,72 @@ class FileStreamLog(SegmentedLog):
 
     def arrived(self, reading: BlockReading) -> None:
         """A block was read."""
-        self._readings.pop(reading.first, None)
+        if self._readings.get(reading.first) is reading:
+            del self._readings[reading.first]
         segment = reading.segment
-        if reading.block is not None and not segment.gone:
+        if reading.block is not None and not segment.gone and not segment.replaced:
             self._complete(reading.block, segment, reading.index)
             if reading.damaged:
                 self._owner.report_damage(segment, reading.damaged)
         if self.reader is not None:
             self.reader.block_arrived()
+
+    def compact(self, at_once: bool = False) -> None:
+        """Begin to compact if that is due, or ``at_once``."""
+        compaction = self._plan(self._owner.chunks, at_once)
+        if compaction is not None:
+            self._over = False
+            self._owner.compact(self, compaction)
+
+    def compacted(self, compaction: Compaction, outcome: Outcome) -> None:
+        """A pass is done with a segment."""
+        old, made = outcome.segment, outcome.rewriting
+        new = old
+        name = ""
+        if isinstance(made, FileRewriting):
+            new, name = made.segment, made.name
+        elif old.gone or old.compacted == outcome.compacted:
+            return
+        compaction.mark(new, outcome.compacted)
+        if not new.firsts and not old.gone:
+            at = self._segments.index(old)
+            self._put(old, new)
+            self._owner.remove([old], self._segments[at])
+            self._replaced()
+        self._replacing += 1
+        self._owner.writer.inbox.put(Replace(old, new, name, encode_index(new)))
+
+    def replaced(self, old: Segment, new: Segment) -> None:
+        """A segment is in the place of another one on disk."""
+        self._replacing -= 1
+        if old is not new:
+            for first in old.firsts:
+                self._readings.pop(first, None)
+            if not old.gone:
+                self._put(old, new)
+                self._owner.forget_file(old)
+            self._replaced()
+        self._end_compaction()
+
+    def _replaced(self) -> None:
+        if self.reader is not None:
+            self.reader.block_arrived()
+
+    def compaction_over(self, compaction: Compaction, problem: OSError | None) -> None:
+        """A pass has ended, perhaps because the disk failed."""
+        self._over = True
+        if problem is not None:
+            compaction.stopped = True
+        self._end_compaction()
+
+    def _end_compaction(self) -> None:
+        compaction = self._compaction
+        if compaction is None or not self._over or self._replacing:
+            return
+        failed = compaction.stopped
+        at_once = self._ended(compaction)
+        if not failed:
+            self.compact(at_once)
 
     def finish(self) -> None:
         """The node stops: make all durable, and have it found quickly."""
@@ -144,21 +213,33 @@ class FileStreamLog(SegmentedLog):
 
     def _load(self, segment: Segment, index: int) -> CachedBlock | None:
         first = segment.firsts[index]
-        if first in self._readings:
+        if first in self._readings or segment.replaced:
             return None
-        end = segment.end(index)
-        rest: list[bytes] = []
-        unwritten = self._unwritten.get(first)
-        if unwritten:
-            end = unwritten[0].position
-            rest = [write.data for write in unwritten]
-        size = end - segment.positions[index]
+        size, rest = self._parts(segment, index)
         if size == 0:
             return CachedBlock(first, rest)
         reading = BlockReading(segment, index, self._following(segment, index), size, rest)
         self._readings[first] = reading
         self._owner.read(self, reading)
         return None
+
+    def _load_now(self, segment: Segment, index: int) -> CachedBlock:
+        size, rest = self._parts(segment, index)
+        block = CachedBlock(segment.firsts[index], rest)
+        if size:
+            data = self._owner.read_now(segment, segment.positions[index], size)
+            block.decode(data, self._following(segment, index))
+        return block
+
+    def _parts(self, segment: Segment, index: int) -> tuple[int, list[bytes]]:
+        """Give how many octets of a block are in the file, and the chunks behind them that are not."""
+        end = segment.end(index)
+        rest: list[bytes] = []
+        unwritten = self._unwritten.get(segment.firsts[index])
+        if unwritten:
+            end = unwritten[0].position
+            rest = [write.data for write in unwritten]
+        return end - segment.positions[index], rest
 
     def _dropped(self, segments: list[Segment]) -> None:
         for segment in segments:
@@ -186,6 +267,7 @@ class FileStreamLogs(StreamLogs):
 
     Attributes:
         cache: decoded blocks.
+        chunks: what compaction reads and writes.
         writer: writes.
         handed: octets handed over to be written.
 
@@ -204,12 +286,16 @@ class FileStreamLogs(StreamLogs):
         self.writer = StreamWriter(files, retry_seconds, sync_octets)
         self.handed = 0
         self._reader = BlockReader(files, retry_seconds)
+        self._compactor = Compactor()
+        self._compacting: dict[Compaction, FileStreamLog] = {}
+        self.chunks = FileChunks(files)
         self._files = files
         self._reports: StreamReports | None = None
         self._logs: dict[int, FileStreamLog] = {}
         self._asked: dict[BlockReading, FileStreamLog] = {}
         self._damage: list[Damage] = []
         self._reported: set[tuple[str, int]] = set()
+        self._torn: dict[int, tuple[Segment, int]] = {}
         self._found: dict[int, dict[str, set[int]]] = {}
         for name in files.names():
             parsed = parse_name(name)
@@ -230,9 +316,14 @@ class FileStreamLogs(StreamLogs):
             threaded: False if ``work`` will be called instead.
         """
         self._reports = reports
-        ears = WriterEars(self._written, self._stored, reports.full, reports.failed)
+        for queue_id in list(self._torn):
+            self.settle_end(queue_id, 0)
+        ears = WriterEars(
+            self._written, self._stored, reports.full, reports.failed, self._finished, self._replaced
+        )
         self.writer.start(call_soon, ears, threaded)
         self._reader.start(call_soon, self._arrived, reports.failed, threaded)
+        self._compactor.start(call_soon, self._compacted, self._compaction_over, reports.failed, threaded)
         if self._damage:
             reports.damaged(self._damage)
             self._damage = []
@@ -240,12 +331,21 @@ class FileStreamLogs(StreamLogs):
     def work(self) -> None:
         """Without threads: write and read what was asked for so far."""
         self.writer.work()
+        self._compactor.work()
         self._reader.work()
 
-    def close(self) -> None:
-        """Write and sync what is left, and close all files; a disk that is full is not waited for."""
-        for log in self._logs.values():
-            log.finish()
+    def close(self, clean: bool = True) -> None:
+        """Write and sync what is left, and close all files; a disk that is full is not waited for.
+
+        Args:
+            clean: False after a failure, when nothing more is written.
+        """
+        self._compactor.stop()
+        if clean:
+            for log in self._logs.values():
+                log.finish()
+        else:
+            self.writer.give_up()
         self.writer.stop()
         self._reader.stop()
 
@@ -269,6 +369,7 @@ class FileStreamLogs(StreamLogs):
             if end is not None and not segment.firsts:
                 continue
             segment.made = True
+            segment.finished = indexed and end is not None
             latest = segment.latest
             segments.append(segment)
         log = FileStreamLog(queue_id, segment_octets, self, segments, indexed)
@@ -312,12 +413,40 @@ class FileStreamLogs(StreamLogs):
             if segment.firsts:
                 self.writer.inbox.put(Finish(segment, size, encode_index(segment)))
         elif segment.size < size:
-            file = self._files.append(name)
-            try:
-                file.truncate(segment.size)
-            finally:
-                file.close()
+            self._torn[queue_id] = (segment, segment.size)
+            if self._reports is not None:
+                self.settle_end(queue_id, 0)
         return segment, False
+
+    def settle_end(self, queue_id: int, stored: int) -> bool:
+        """Cut the torn end of a stream; of what had been stable, only what is damaged is lost.
+
+        Args:
+            queue_id: the stream.
+            stored: all before this offset had been on stable storage.
+
+        Returns:
+            Whether there was anything to do.
+        """
+        torn = self._torn.pop(queue_id, None)
+        if torn is None:
+            return False
+        segment, size = torn
+        name = file_name(queue_id, segment.first)
+        if segment.next < stored:
+            reader = self._files.reader(name)
+            try:
+                scanned = SegmentScan(reader).scan(segment, None, stored)
+            finally:
+                reader.close()
+            self._damaged(name, scanned.damaged, "its chunks are damaged")
+            size = segment.size
+        file = self._files.append(name)
+        try:
+            file.truncate(size)
+        finally:
+            file.close()
+        return True
 
     def unopened(self) -> set[int]:
         """Give the queue ids of which there are segments but no log."""
@@ -346,6 +475,17 @@ class FileStreamLogs(StreamLogs):
         self._asked[reading] = log
         self._reader.inbox.put(reading)
 
+    def read_now(self, segment: Segment, position: int, size: int) -> bytes:
+        """Read octets of a segment in the caller's thread; fewer of them, or none, if the disk fails."""
+        for _ in range(ATTEMPTS_NOW):
+            with suppress(OSError):
+                reader = self._files.reader(file_name(segment.queue_id, segment.first))
+                try:
+                    return reader.read(position, size)
+                finally:
+                    reader.close()
+        return b""
+
     def remove(self, segments: list[Segment], oldest: Segment | None) -> None:
         """Have the files of segments deleted.
 
@@ -357,6 +497,15 @@ class FileStreamLogs(StreamLogs):
                 segment.dropped = True
         self.writer.inbox.put(Remove(segments, oldest))
         self._reader.inbox.put(Forget(segments))
+
+    def compact(self, log: FileStreamLog, compaction: Compaction) -> None:
+        """Have a pass done for a log."""
+        self._compacting[compaction] = log
+        self._compactor.ask(compaction)
+
+    def forget_file(self, segment: Segment) -> None:
+        """What is open of a segment is another one's old file."""
+        self._reader.inbox.put(Forget([segment]))
 
     def forget(self, log: FileStreamLog) -> None:
         """A log was deleted."""
@@ -389,6 +538,22 @@ class FileStreamLogs(StreamLogs):
         log = self._logs.get(queue_id)
         if log is not None and log.reader is not None:
             log.reader.stored(following)
+
+    def _finished(self, segment: Segment) -> None:
+        log = self._logs.get(segment.queue_id)
+        if log is not None and not segment.gone:
+            log.compact()
+
+    def _compacted(self, compaction: Compaction, outcome: Outcome) -> None:
+        self._compacting[compaction].compacted(compaction, outcome)
+
+    def _compaction_over(self, compaction: Compaction, problem: OSError | None) -> None:
+        self._compacting.pop(compaction).compaction_over(compaction, problem)
+
+    def _replaced(self, old: Segment, new: Segment) -> None:
+        log = self._logs.get(old.queue_id)
+        if log is not None:
+            log.replaced(old, new)
 
     def _arrived(self, reading: BlockReading) -> None:
         self._asked.pop(reading).arrived(reading)

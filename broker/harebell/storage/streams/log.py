@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import takewhile
 
+from harebell.content.message import Message
 from harebell.storage.streams.blocks import BlockCache, CachedBlock
+from harebell.storage.streams.compaction import MOST_KEYS, Chunks, Compaction, key_mark
 from harebell.storage.streams.segments import Segment
 from harebell.streaming import Block, StreamLog
 
@@ -16,6 +20,10 @@ def _first(segment: Segment) -> int:
 
 def _latest(segment: Segment) -> int:
     return segment.latest
+
+
+def _finished(segment: Segment) -> bool:
+    return segment.finished
 
 
 class SegmentedLog(StreamLog):
@@ -30,6 +38,8 @@ class SegmentedLog(StreamLog):
         segments: what there is, oldest first; all but the last one have chunks.
     """
 
+    _most_keys = MOST_KEYS
+
     def __init__(
         self, queue_id: int, segment_octets: int, cache: BlockCache, segments: list[Segment]
     ) -> None:
@@ -38,6 +48,13 @@ class SegmentedLog(StreamLog):
         self._segment_octets = segment_octets
         self._cache = cache
         self._segments = segments
+        self._key = ""
+        self._looked_at = 0
+        self._compaction: Compaction | None = None
+        self._count()
+
+    def _count(self) -> None:
+        segments = self._segments
         if segments:
             self.first = segments[0].lowest
             self.next = segments[-1].next
@@ -54,6 +71,10 @@ class SegmentedLog(StreamLog):
     @abstractmethod
     def _load(self, segment: Segment, index: int) -> CachedBlock | None:
         """Give a block that is not in the cache; None if it has to be read first."""
+
+    @abstractmethod
+    def _load_now(self, segment: Segment, index: int) -> CachedBlock:
+        """Give a block, read at once if need be, as far as it can be read."""
 
     @abstractmethod
     def _dropped(self, segments: list[Segment]) -> None:
@@ -120,6 +141,19 @@ class SegmentedLog(StreamLog):
             if cached is not None:
                 self._complete(cached, segment, index)
 
+    def since(self, offset: int) -> Iterator[Message]:
+        """Go through the messages at an offset and behind it; see ``StreamLog``.
+
+        Blocks read for this do not go into the cache: what readers want soon is at other places, as a rule.
+        """
+        while offset < self.next and self.octets:
+            segment, index = self._find(offset)
+            following = self._following(segment, index)
+            cached = self._load_now(segment, index)
+            cached.complete(following, False)
+            yield from cached.block.messages[int(cached.block.index(offset)) :]
+            offset = max(following, offset + 1)
+
     def _find(self, offset: int) -> tuple[Segment, int]:
         at = max(0, bisect_right(self._segments, offset, key=_first) - 1)
         segment = self._segments[at]
@@ -179,9 +213,64 @@ class SegmentedLog(StreamLog):
         if self.reader is not None:
             self.reader.trimmed()
 
+    def compact_by(self, key: str) -> None:
+        """Compact by another key from the next full segment on."""
+        if key == self._key:
+            return
+        self._key = key
+        self._looked_at = 0
+        if self._compaction is not None:
+            self._compaction.stopped = True
+        for segment in self._segments if key else ():
+            if segment.keyed != key_mark(key):
+                segment.compacted = -1
+
+    def _plan(self, chunks: Chunks, at_once: bool = False) -> Compaction | None:
+        """Give a pass if one is due: at least half of the closed segments' octets were in none yet.
+
+        Args:
+            at_once: do not wait for so many.
+        """
+        if not self._key or self._compaction is not None:
+            return None
+        closed = list(takewhile(_finished, self._segments[:-1]))
+        dirty = [segment for segment in closed if segment.compacted < 0]
+        octets = sum(segment.size for segment in dirty)
+        if not octets or (not at_once and 2 * octets < sum(segment.size for segment in closed)):
+            return None
+        begin = max(self._looked_at, dirty[0].lowest)
+        now = max(0, self._segments[-1].latest)
+        self._compaction = Compaction(self._key, closed, begin, now, chunks, self._most_keys)
+        return self._compaction
+
+    def _ended(self, compaction: Compaction) -> bool:
+        """A pass has ended, and all it made is in its place; True if another one is to go on at once."""
+        self._compaction = None
+        if compaction.stopped:
+            return False
+        self._looked_at = compaction.end
+        return not compaction.complete
+
+    def _put(self, old: Segment, new: Segment) -> None:
+        """Put a segment, which may be empty, in the place of one that has the same messages and more."""
+        at = self._segments.index(old)
+        self._forget_blocks(old)
+        if at > 0:
+            self._cache.forget(self.queue_id, self._segments[at - 1].firsts[-1])
+        if new.keyed != key_mark(self._key):
+            new.compacted = -1
+        self._segments[at : at + 1] = [new] if new.firsts else []
+        self.octets += new.size - old.size
+        old.gone = True
+        self.first = self._segments[0].lowest
+        if self.reader is not None:
+            self.reader.trimmed()
+
     def delete(self) -> None:
         """Delete everything."""
         self.reader = None
+        if self._compaction is not None:
+            self._compaction.stopped = True
         gone, self._segments = self._segments, []
         self.octets = 0
         self.first = self.next
@@ -190,6 +279,9 @@ class SegmentedLog(StreamLog):
     def _forget(self, gone: list[Segment]) -> None:
         for segment in gone:
             segment.gone = True
-            for first in segment.firsts:
-                self._cache.forget(self.queue_id, first)
+            self._forget_blocks(segment)
         self._dropped(gone)
+
+    def _forget_blocks(self, segment: Segment) -> None:
+        for first in segment.firsts:
+            self._cache.forget(self.queue_id, first)

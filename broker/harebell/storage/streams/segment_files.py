@@ -3,10 +3,14 @@
 ``<queue id>-<first offset, 20 digits>.stream`` has the chunks (see ``content/chunks.py``), one behind the
 other and nothing else.  ``<the same>.index``, written when the segment is complete or the node stops::
 
-    +--------+---------+----------+----------+-------+------+------+--------+------+-------+---------+-----+
-    | "HBSI" | version | reserved | queue id | first | next | last | latest | size | count | entries | crc |
-    +--------+---------+----------+----------+-------+------+------+--------+------+-------+---------+-----+
-      4        u8        3          i64        i64     i64    i64    i64      i64    u32               u32
+    +--------+---------+----------+----------+-------+------+------+--------+------+-----------+-------+
+    | "HBSI" | version | reserved | queue id | first | next | last | latest | size | compacted | keyed |
+    +--------+---------+----------+----------+-------+------+------+--------+------+-----------+-------+
+      4        u8        3          i64        i64     i64    i64    i64      i64    i64         u32
+    +-------+---------+-----+
+    | count | entries | crc |
+    +-------+---------+-----+
+      u32               u32
 
 with ``count`` entries, one for each block::
 
@@ -40,7 +44,7 @@ DAMAGE_OCTETS: Final = 64 * 1024 * 1024
 
 _NAME: Final = re.compile(r"([0-9]{1,19})-(0[0-9]{19})\.(stream|index)")
 _HIGHEST: Final = (1 << 63) - 1
-_HEAD: Final = struct.Struct(">4sB3sqqqqqqI")
+_HEAD: Final = struct.Struct(">4sB3sqqqqqqqII")
 _ENTRY: Final = struct.Struct(">qqq")
 _CRC: Final = struct.Struct(">I")
 _MARK: Final = b"HBSI"
@@ -73,6 +77,8 @@ def encode_index(segment: Segment) -> bytes:
             segment.last,
             segment.latest,
             segment.size,
+            segment.compacted,
+            segment.keyed,
             len(segment.firsts),
         )
     ]
@@ -97,13 +103,15 @@ def decode_index(data: bytes, queue_id: int, first: int, size: int) -> Segment |
         return None
     if zlib.crc32(data[: -_CRC.size]) != _CRC.unpack_from(data, len(data) - _CRC.size)[0]:
         return None
-    mark, version, _, its_id, its_first, following, last, latest, its_size, count = _HEAD.unpack_from(data)
+    mark, version, _, its_id, its_first, *rest = _HEAD.unpack_from(data)
+    following, last, latest, its_size, compacted, keyed, count = rest
     if (mark, version, its_id, its_first, its_size) != (_MARK, _VERSION, queue_id, first, size):
         return None
     if len(data) != _HEAD.size + count * _ENTRY.size + _CRC.size or count == 0:
         return None
     segment = Segment(queue_id, first, latest)
     segment.next, segment.last, segment.size = following, last, size
+    segment.compacted, segment.keyed = compacted, keyed
     entries = list(_ENTRY.iter_unpack(data[_HEAD.size : -_CRC.size]))
     segment.firsts = array("q", [entry[0] for entry in entries])
     segment.latests = array("q", [entry[1] for entry in entries])
@@ -136,28 +144,30 @@ class SegmentScan:
         self._start = 0
         self._data = b""
 
-    def scan(self, segment: Segment, highest: int | None) -> Scanned:
-        """Note all valid chunks in a segment that has none yet.
+    def scan(self, segment: Segment, highest: int | None, stored: int = 0) -> Scanned:
+        """Note all valid chunks in a segment, behind those it has.
 
         Args:
             segment: noted in.
             highest: the offset all its messages are before, for a segment that was complete: then damage is
                 passed over.  None: it ends with the first octet that is not valid.
+            stored: what is before this offset was on stable storage: damage to it is passed over in any case.
 
         Raises:
             OSError: the disk cannot read it.
         """
         damaged: list[tuple[int, int]] = []
-        at = 0
+        at = segment.size
         while at < self._size:
             head = self._chunk(at)
             if head is not None and _fits(head, segment.next, highest):
                 segment.add(int(head.size), int(head.first), int(head.next), int(head.timestamp))
                 at += int(head.size)
                 continue
-            end = self._size if highest is None else self._behind(at, segment.next, highest)
+            bound = stored if highest is None else highest
+            end = self._behind(at, segment.next, bound) if segment.next < bound else self._size
             damaged.append((at, end))
-            if highest is None:
+            if highest is None and end == self._size:
                 break
             segment.size = at = end
         return Scanned(segment, damaged)

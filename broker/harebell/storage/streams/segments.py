@@ -34,6 +34,10 @@ class Segment:
         gone: it is no longer part of its log.
         made: it has a file, or had one.
         dropped: nothing of it is written any more.
+        finished: it is complete and durable.
+        replaced: its file is another one's now, and it is about to go.
+        compacted: when compaction had seen all its keys, unix milliseconds; negative: never.
+        keyed: what these keys were, see ``compaction.py``.
     """
 
     def __init__(self, queue_id: int, first: int, latest: int) -> None:
@@ -49,6 +53,10 @@ class Segment:
         self.gone = False
         self.made = False
         self.dropped = False
+        self.finished = False
+        self.replaced = False
+        self.compacted = -1
+        self.keyed = 0
 
     @property
     def lowest(self) -> int:

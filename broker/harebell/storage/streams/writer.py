@@ -52,6 +52,21 @@ class Finish(NamedTuple):
     entries: bytes
 
 
+class Replace(NamedTuple):
+    """A segment goes in the place of another one, or the other one gets a new index.
+
+    Attributes:
+        old, new: the two; the same one for an index.
+        temporary: name of the file that becomes that of the segment; empty for an index.
+        entries: the index.
+    """
+
+    old: Segment
+    new: Segment
+    temporary: str
+    entries: bytes
+
+
 class Sync(NamedTuple):
     """Make a stream's log durable.
 
@@ -88,12 +103,19 @@ class WriterEars(NamedTuple):
         stored: a stream is durable up to an offset.
         full: there is no space, or no file can be opened, for this reason; None: that is over.
         failed: nothing is written any more.
+        finished: a segment is complete and durable.
+        replaced: a ``Replace`` is done, or there was nothing left to replace.
     """
 
     written: Callable[[Segment, int], None]
     stored: Callable[[int, int], None]
     full: Callable[[OSError | None], None]
     failed: Callable[[Exception], None]
+    finished: Callable[[Segment], None]
+    replaced: Callable[[Segment, Segment], None]
+
+
+Job = Write | Finish | Replace | Sync | Remove
 
 
 class _Stop:
@@ -131,8 +153,8 @@ class StreamWriter:
 
     Attributes:
         handled: octets of chunks written, or dropped with their segments.
-        inbox: ``Write``, ``Finish``, ``Sync`` and ``Remove``, done in order; but ``Remove`` earlier
-            on a full disk.
+        inbox: ``Write``, ``Finish``, ``Replace``, ``Sync`` and ``Remove``, done in order; but ``Replace``
+            and ``Remove`` earlier on a full disk.
     """
 
     def __init__(self, files: Files, retry_seconds: float, sync_octets: int) -> None:
@@ -142,7 +164,7 @@ class StreamWriter:
         self._sync_octets = sync_octets
         self._call_soon: Callable[..., object] | None = None
         self._ears: WriterEars | None = None
-        self._jobs: deque[Write | Finish | Sync | Remove] = deque()
+        self._jobs: deque[Job] = deque()
         self._open: dict[Segment, _Open] = {}
         self.handled = 0
         self._unsynced = 0
@@ -159,6 +181,10 @@ class StreamWriter:
         self._ears = ears
         if threaded:
             self._thread.start()
+
+    def give_up(self) -> None:
+        """Write nothing any more."""
+        self._broken = True
 
     def stop(self) -> None:
         """Write and sync what can be, and end the thread."""
@@ -226,7 +252,7 @@ class StreamWriter:
             self._stopped = True
         elif self._broken:
             pass
-        elif isinstance(item, (Write, Finish, Sync, Remove)):
+        elif isinstance(item, Job):
             self._jobs.append(item)
 
     def _advance(self) -> None:
@@ -240,6 +266,8 @@ class StreamWriter:
                     self._finish(job)
                 elif isinstance(job, Sync):
                     self._sync(job)
+                elif isinstance(job, Replace):
+                    self._replace(job)
                 else:
                     self._remove(job)
                 self._jobs.popleft()
@@ -383,12 +411,38 @@ class StreamWriter:
         self._sync_folder()
         self._stored(segment.queue_id, state.following)
         self._close(segment)
+        self._write_index(segment, job.entries)
+        segment.finished = True
+        if self._ears is not None:
+            self._tell(self._ears.finished, segment)
+
+    def _write_index(self, segment: Segment, entries: bytes) -> None:
         try:
-            self._files.replace(file_name(segment.queue_id, segment.first, INDEX), job.entries)
+            self._files.replace(file_name(segment.queue_id, segment.first, INDEX), entries)
         except OSError as error:
             # Without it the segment is read when the node starts.
             if error.errno not in FULL and error.errno not in SHORTAGE:
                 raise _Untrustworthy from error
+
+    def _replace(self, job: Replace) -> None:
+        old = job.old
+        if old.dropped:
+            if job.temporary:
+                with suppress(OSError):
+                    self._files.remove(job.temporary)
+        else:
+            if job.temporary:
+                # Before: from now on nobody knows which file a reader finds.
+                old.replaced = True
+                try:
+                    self._files.rename(job.temporary, file_name(old.queue_id, old.first))
+                except OSError:
+                    old.replaced = False
+                    raise
+                self._folder_dirty = True
+            self._write_index(job.new, job.entries)
+        if self._ears is not None:
+            self._tell(self._ears.replaced, old, job.new)
 
     def _close(self, segment: Segment) -> None:
         state = self._open.pop(segment, None)
@@ -404,15 +458,19 @@ class StreamWriter:
 
     def _make_space(self) -> None:
         """Delete on a full disk what is to be deleted, before what cannot be written now."""
-        left: deque[Write | Finish | Sync | Remove] = deque()
+        left: deque[Job] = deque()
         for job in self._jobs:
-            if isinstance(job, Remove):
-                try:
+            try:
+                if isinstance(job, Remove):
                     self._remove(job)
                     continue
-                except OSError as error:
-                    if error.errno not in FULL and error.errno not in SHORTAGE:
-                        raise
+                if isinstance(job, Replace):
+                    self._replace(job)
+                    continue
+            except OSError as error:
+                if error.errno not in FULL and error.errno not in SHORTAGE:
+                    raise
+                if isinstance(job, Remove):
                     # The last one says where the log goes on as long as no other one does.
                     self._delete(job.segments[:-1])
             left.append(job)

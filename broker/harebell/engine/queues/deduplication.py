@@ -1,0 +1,268 @@
+"""Which ids the last messages of a queue had, so that one published twice is taken once.
+
+A window counts messages, with and without an id: what it holds follows from the queue's newest messages
+alone, and a start finds it again by reading as many of them.
+
+Of an id 16 octets are kept, a salted BLAKE2b hash.  With ten million ids in the window the odds that a new
+one is taken for one of them are 10^7 / 2^128, about 3 in 10^32 for each message; eight octets would lose a
+message now and then, at 5 in 10^13.  The salt is of this process, so nobody can choose ids that crowd the
+tables.
+
+The hashes lie in a ring, in order of arrival.  Small hash tables with open addressing say where in the ring
+one is.  Each grows by itself, so that memory follows what is known and no growth takes long: 22 to 28 octets
+for each message in the window, and what the ring has in reserve until it is full.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Final
+
+from librt.strings import read_i64_be
+from librt.vecs import append, vec
+from mypy_extensions import i32, i64
+
+from harebell.content.properties import MESSAGE_ID, Properties, parse_properties
+from harebell.content.scanning import FLAGS_AT, PROPERTIES_AT
+from harebell.content.table import find_entry
+from harebell.errors import MalformedContent
+
+TABLE_IDS: Final = 2048
+"""Ids one table holds on average when the window is full."""
+
+LEAST_PLACES: Final = 8
+"""Places of a table at first."""
+
+HAS_HEADERS: Final = 0x20
+HAS_MESSAGE_ID: Final = 0x80
+"""Flags in the first and in the second octet of a content header's flag word."""
+
+EMPTY_TEXT: Final = b"S\x00\x00\x00\x00"
+NOTHING: Final = b""
+
+
+class Deduplication:
+    """The ids of the last messages of one queue.
+
+    Args:
+        window: so many messages are remembered.
+        header: key of the header that holds the id; empty: it is the message-id property.
+
+    Attributes:
+        window, header: as given.
+        taken: messages noted so far, those long forgotten too.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_counts",
+        "_digests",
+        "_has_id",
+        "_hash",
+        "_high",
+        "_key",
+        "_low",
+        "_table_mask",
+        "_tables",
+        "header",
+        "taken",
+        "window",
+    )
+
+    def __init__(self, window: i64, header: str) -> None:
+        self.window: i64 = window
+        self.header = header
+        self.taken: i64 = 0
+        self._key = header.encode("utf-8", "surrogateescape")
+        self._hash = hashlib.blake2b(digest_size=16, salt=secrets.token_bytes(16))
+        # Two numbers for each message, both 0 for one without an id.
+        self._digests = vec[i64]()
+        tables: i64 = 1
+        while tables * TABLE_IDS < window:
+            tables *= 2
+        self._table_mask: i64 = tables - 1
+        # A place holds 0 if it is free, else one more than a place in the ring.
+        self._tables = [_free_places(LEAST_PLACES) for _ in range(tables)]
+        self._counts = vec[i32]([0 for _ in range(tables)])
+        # What was worked out for the header asked about last: it is remembered next, as a rule.
+        self._asked: bytes = NOTHING
+        self._has_id: bool = False
+        self._high: i64 = 0
+        self._low: i64 = 0
+
+    def knows(self, header: bytes) -> bool:
+        """Tell whether a message has the id of one in the window; one without an id never has.
+
+        Args:
+            header: its content header.
+        """
+        self._ask(header)
+        return self._has_id and self._known(self._high, self._low)
+
+    def remember(self, header: bytes) -> None:
+        """Note a message that was taken; the oldest one leaves the window if that is full."""
+        self._ask(header)
+        self._asked = NOTHING
+        has_id = self._has_id
+        self._has_id = False
+        if has_id:
+            self._add(self._high, self._low)
+        else:
+            self._add(0, 0)
+
+    def resized(self, window: i64) -> Deduplication:
+        """Give another window that remembers of these messages as many of the last as it can hold."""
+        other = Deduplication(window, self.header)
+        other._hash = self._hash
+        digests = self._digests
+        number: i64 = self.taken - min(self.taken, self.window, window)
+        while number < self.taken:
+            slot: i64 = number % self.window
+            other._add(digests[2 * slot], digests[2 * slot + 1])
+            number += 1
+        return other
+
+    def _ask(self, header: bytes) -> None:
+        """Work out the hash of a message's id."""
+        if header is self._asked:
+            return
+        self._asked = header
+        self._has_id = False
+        raw = self._id(header)
+        if raw is None:
+            return
+        state = self._hash.copy()
+        state.update(raw)
+        digest = state.digest()
+        self._high = read_i64_be(digest, 0)
+        self._low = read_i64_be(digest, 8)
+        self._has_id = True
+
+    def _id(self, header: bytes) -> bytes | None:
+        """Give the octets of an id, of a header with its type; None if there is none, or an empty one."""
+        if len(header) < PROPERTIES_AT:
+            return None
+        try:
+            if self._key:
+                return self._header_value(header)
+            if not header[FLAGS_AT + 1] & HAS_MESSAGE_ID:
+                return None
+            # Parsed when it was published: there is no need to check what stands before it.
+            properties = Properties(header)
+            properties.flags = header[FLAGS_AT] << 8 | header[FLAGS_AT + 1]
+            return properties.raw_text(MESSAGE_ID) or None
+        except (MalformedContent, IndexError):
+            return None
+
+    def _header_value(self, header: bytes) -> bytes | None:
+        if not header[FLAGS_AT] & HAS_HEADERS:
+            return None
+        table = parse_properties(header).raw_headers()
+        found = find_entry(table, self._key)
+        if found is None:
+            return None
+        start: i64 = found[0]
+        end: i64 = found[1]
+        value = table[start:end]
+        # A type without a value is that of nothing.
+        return None if end - start <= 1 or value == EMPTY_TEXT else value
+
+    def _known(self, high: i64, low: i64) -> bool:
+        digests = self._digests
+        table = self._tables[high & self._table_mask]
+        mask: i64 = len(table) - 1
+        at: i64 = low & mask
+        while True:
+            slot: i64 = i64(table[at]) - 1
+            if slot < 0:
+                return False
+            if digests[2 * slot] == high and digests[2 * slot + 1] == low:
+                return True
+            at = (at + 1) & mask
+
+    def _add(self, high: i64, low: i64) -> None:
+        digests = self._digests
+        slot: i64 = self.taken % self.window
+        if self.taken < self.window:
+            digests = append(digests, high)
+            digests = append(digests, low)
+            self._digests = digests
+        else:
+            self._forget(slot)
+            digests[2 * slot] = high
+            digests[2 * slot + 1] = low
+        self.taken += 1
+        if high != 0 or low != 0:
+            self._insert(slot, high, low)
+
+    def _insert(self, slot: i64, high: i64, low: i64) -> None:
+        digests = self._digests
+        number: i64 = high & self._table_mask
+        table = self._tables[number]
+        mask: i64 = len(table) - 1
+        at: i64 = low & mask
+        while True:
+            other: i64 = i64(table[at]) - 1
+            if other < 0:
+                break
+            if digests[2 * other] == high and digests[2 * other + 1] == low:
+                # The id was taken again, as a dead letter: the later one stays longer.
+                table[at] = i32(slot + 1)
+                return
+            at = (at + 1) & mask
+        table[at] = i32(slot + 1)
+        counts = self._counts
+        count: i64 = i64(counts[number]) + 1
+        counts[number] = i32(count)
+        if 3 * count > 2 * (mask + 1):
+            self._tables[number] = self._grown(table)
+
+    def _grown(self, table: vec[i32]) -> vec[i32]:
+        digests = self._digests
+        larger = _free_places(2 * len(table))
+        mask: i64 = len(larger) - 1
+        for entry in table:
+            if entry > 0:
+                at: i64 = digests[2 * i64(entry) - 1] & mask
+                while larger[at] > 0:
+                    at = (at + 1) & mask
+                larger[at] = entry
+        return larger
+
+    def _forget(self, slot: i64) -> None:
+        """Take what the ring holds at a place out of its table, unless the same id came again."""
+        digests = self._digests
+        high: i64 = digests[2 * slot]
+        low: i64 = digests[2 * slot + 1]
+        if high == 0 and low == 0:
+            return
+        number: i64 = high & self._table_mask
+        table = self._tables[number]
+        mask: i64 = len(table) - 1
+        at: i64 = low & mask
+        while True:
+            entry: i64 = i64(table[at])
+            if entry == 0:
+                return
+            if entry == slot + 1:
+                break
+            at = (at + 1) & mask
+        counts = self._counts
+        counts[number] = counts[number] - 1
+        # Entries behind it move up, or a search for them would end at the free place.
+        free: i64 = at
+        while True:
+            at = (at + 1) & mask
+            entry = i64(table[at])
+            if entry == 0:
+                break
+            home: i64 = digests[2 * entry - 1] & mask
+            if (at - home) & mask >= (at - free) & mask:
+                table[free] = i32(entry)
+                free = at
+        table[free] = 0
+
+
+def _free_places(count: i64) -> vec[i32]:
+    return vec[i32]([0 for _ in range(count)])
