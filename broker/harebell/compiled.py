@@ -47,6 +47,7 @@ HOT_MODULES = (
     "engine.expiry",
     "engine.dead_lettering",
     "engine.queues.classic",
+    "engine.queues.accounts",
     "engine.queues.claims",
     "engine.queues.cursor",
     "engine.queues.deduplication",

@@ -196,7 +196,13 @@ class StreamLog(ABC):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class StreamLogs(ABC):
-    """Keeps the logs of all streams."""
+    """Keeps the logs of all streams.
+
+    Attributes:
+        in_memory: True if what the logs hold is nowhere else.
+    """
+
+    in_memory: bool = False
 
     @abstractmethod
     def open(self, queue_id: i64, segment_octets: i64) -> StreamLog:

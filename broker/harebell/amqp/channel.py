@@ -248,8 +248,13 @@ class Channel:
             BrokerError: PRECONDITION_FAILED for a tag that awaits no answer.
         """
         entries = self._answered(tag, multiple)
-        for entry in entries:
-            entry.queue.refuse_return()
+        try:
+            for entry in entries:
+                entry.queue.refuse_return()
+        except BrokerError:
+            # They are unanswered still: what is not a stream's returns to its queue.
+            self.window.restore(entries)
+            raise
         if self.transaction is not None:
             if requeue:
                 self.transaction.requeues.extend([(entry, failed) for entry in entries])

@@ -26,7 +26,7 @@ from harebell.content.scanning import PLUS, expiration_of
 from harebell.engine.dead_letter import has_history, without_history
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.queues.queue import Queue
-from harebell.engine.routing import Route, any_durable, any_keeping_all, enqueue
+from harebell.engine.routing import Route, any_durable, any_keeping_all, enqueue, with_histories
 from harebell.errors import (
     NO_CONSUMERS,
     NO_ROUTE,
@@ -122,7 +122,7 @@ def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queu
         transaction.publishes.append(Publish(message, queues, durable, not queues and route.mandatory))
         return 0
     if route.immediate:
-        taking = [queue for queue in queues if queue.can_deliver_now()]
+        taking = with_histories([queue for queue in queues if queue.can_deliver_now()])
         if not taking and (queues or not route.mandatory):
             write_return(channel.out, channel.wire, NO_CONSUMERS.code, NO_CONSUMERS_TEXT, message)
             return 0

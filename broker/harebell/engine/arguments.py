@@ -19,6 +19,9 @@ from harebell.errors import PRECONDITION_FAILED, BrokerError
 
 MOST_SEGMENT_OCTETS: Final = 3_000_000_000
 TEN_YEARS_MS: Final = 315_360_000_000
+LONGEST_MS: Final = 1 << 52
+"""What longer intervals are taken for: more than 100,000 years."""
+
 MOST_REMEMBERED: Final = 10_000_000
 CLASSIC: Final = frozenset({"classic"})
 QUORUM: Final = frozenset({"quorum"})
@@ -133,9 +136,9 @@ UNIT_SECONDS: Final = {"Y": 31_536_000, "M": 2_592_000, "D": 86_400, "h": 3600, 
 def interval_ms(interval: str) -> int:
     """Give the milliseconds of an interval such as ``7D``; -1 if it is none."""
     number, unit = interval[:-1], interval[-1:]
-    if unit not in UNIT_SECONDS or not number.isascii() or not number.isdecimal() or len(number) > 9:
+    if unit not in UNIT_SECONDS or not number.isascii() or not number.isdecimal() or len(number) > 255:
         return -1
-    return int(number) * UNIT_SECONDS[unit] * 1000
+    return min(int(number) * UNIT_SECONDS[unit] * 1000, LONGEST_MS)
 
 
 def age(value: object) -> str | None:

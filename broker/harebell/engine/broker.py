@@ -309,6 +309,8 @@ class Broker:
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
                 total += queue.unacked_bytes + OVERHEAD * queue.unacked_count
+                if queue.keeps_all and self.streams.in_memory:
+                    total += queue.ready_octets()
             for replies in vhost.reply_queues.values():
                 total += replies.ready_octets()
         return total

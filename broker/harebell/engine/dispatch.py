@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mypy_extensions import i64
+
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.residency import Residency
 from harebell.paging import NoPager, Pager
@@ -59,8 +61,14 @@ class Dispatcher:
             return
         self._due = []
         budget = min(BUDGET, max(SMALLEST_BUDGET, TURN_BUDGET // len(due)))
-        for queue in due:
-            queue.scheduled = False
-            if queue.dispatch(budget):
-                self.schedule(queue)
-        self.busy = len(self._due) > 0
+        done: i64 = 0
+        try:
+            for queue in due:
+                done += 1
+                queue.scheduled = False
+                if queue.dispatch(budget):
+                    self.schedule(queue)
+        finally:
+            # One that fails must not keep those behind it from their turn.
+            self._due += due[done:]
+            self.busy = len(self._due) > 0

@@ -60,7 +60,8 @@ def apply(broker: Broker, command: Command) -> None:
         case DeleteVhost():
             vhost = broker.vhosts.pop(command.name)
             for queue in list(vhost.queues.values()):
-                delete_queue(vhost, queue)
+                if not queue.deleted:
+                    delete_queue(vhost, queue)
             return
     vhost = broker.vhosts[command.vhost]
     match command:

@@ -99,7 +99,7 @@ def declare_exchange(
     existing = caller.vhost.exchanges.get(name)
     if existing is not None:
         _same_exchange(caller.vhost, existing, type_name, durable, auto_delete, internal, arguments)
-        return 0
+        return _declare_partitions(caller, existing)
     if name.startswith(RESERVED):
         raise BrokerError(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
     limit = caller.broker.limits.max_exchanges
@@ -117,25 +117,48 @@ def declare_exchange(
         caller.require("write", "exchange", alternate)
     type_class.check_arguments(arguments)
     command = DeclareExchange(caller.vhost.name, name, type_name, durable, auto_delete, internal, arguments)
+    if type_class is SuperStreamExchange:
+        _check_partitions(caller, name, arguments)
     lsn = caller.broker.commit(command, durable)
-    if PARTITIONS in arguments and isinstance(caller.vhost.exchanges[name], SuperStreamExchange):
-        lsn = max(lsn, _declare_partitions(caller, name, arguments))
-    return lsn
+    return max(lsn, _declare_partitions(caller, caller.vhost.exchanges[name]))
 
 
-def _declare_partitions(caller: Caller, name: str, arguments: Table) -> int:
+def _check_partitions(caller: Caller, name: str, arguments: Table) -> None:
+    """Check that the streams of a super stream can be declared, before anything is."""
+    count = arguments.get(PARTITIONS)
+    if not isinstance(count, int):
+        return
+    vhost = caller.vhost
+    asked = {key: value for key, value in arguments.items() if key in QUEUE_ROWS}
+    check_queue_arguments(asked, "stream", f"{name}-0", vhost.name)
+    if len(f"{name}-{count - 1}".encode("utf-8", "surrogateescape")) > 255:
+        raise BrokerError(PRECONDITION_FAILED, f"exchange name '{name}' is too long to name its partitions")
+    for number in range(count):
+        partition = f"{name}-{number}"
+        caller.require("configure", "queue", partition)
+        existing = vhost.queues.get(partition)
+        if existing is not None and existing.type_name != "stream":
+            raise BrokerError(
+                PRECONDITION_FAILED, f"queue '{partition}' in vhost '{vhost.name}' is there and is no stream"
+            )
+    vhost.check_queue_limit(f"{name}-0", count)
+
+
+def _declare_partitions(caller: Caller, exchange: Exchange) -> int:
     """Declare and bind the streams of a super stream, as ``rabbitmq-streams add_super_stream`` does.
 
     Those that are there already stay if they are streams with the same arguments.
     """
     lsn = 0
-    count = arguments[PARTITIONS]
-    assert isinstance(count, int)
+    arguments = exchange.arguments
+    count = arguments.get(PARTITIONS)
+    if not isinstance(exchange, SuperStreamExchange) or not isinstance(count, int):
+        return 0
     asked = {key: value for key, value in arguments.items() if key in QUEUE_ROWS}
     for number in range(count):
-        partition = f"{name}-{number}"
+        partition = f"{exchange.name}-{number}"
         _, declared = declare_queue(caller, partition, True, False, False, {**asked, QUEUE_TYPE: "stream"})
-        bound = bind(caller, name, partition, True, str(number), {PARTITION_ORDER: number})
+        bound = bind(caller, exchange.name, partition, True, str(number), {PARTITION_ORDER: number})
         lsn = max(lsn, declared, bound)
     return lsn
 

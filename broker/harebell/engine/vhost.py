@@ -112,13 +112,13 @@ class Vhost:
         self.max_queues = _limit(limits, "max-queues")
         self.max_connections = _limit(limits, "max-connections")
 
-    def check_queue_limit(self, name: str) -> None:
-        """Check that one more queue may be declared.
+    def check_queue_limit(self, name: str, count: int = 1) -> None:
+        """Check that so many more queues may be declared.
 
         Raises:
             BrokerError: PRECONDITION_FAILED in RabbitMQ's words.
         """
-        if self.max_queues >= 0 and len(self.queues) >= self.max_queues:
+        if self.max_queues >= 0 and len(self.queues) + count > self.max_queues:
             raise BrokerError(
                 PRECONDITION_FAILED,
                 f"cannot declare queue '{name}': queue limit in vhost '{self.name}' "

@@ -41,7 +41,7 @@ def put(channel: ClientChannel, body: bytes, **headers: Any) -> None:
     assert channel.outcomes() == ["ack"]
 
 
-def replay(node: Node) -> list[tuple[int, Any, bytes]]:
+def replay(node: Node) -> list[tuple[Any, Any, bytes]]:
     """Give offset, header ``customer`` and body of what a new reader gets."""
     channel = node.connect().channel()
     channel.qos(1000)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pamqp import commands
 
+from harebell.engine.commands import DeleteVhost
 from tests.support.client import ClientChannel, queue_declare
 from tests.support.node import Node
 
@@ -105,3 +106,22 @@ def test_without_retention_an_offset_is_refused(node: Node, channel: ClientChann
     channel.declare_queue("q")
     channel.send(commands.Basic.Consume(queue="q", arguments={"x-stream-offset": "first"}))
     channel.expect_close(406, commands.Basic.Consume)
+
+
+def test_a_virtual_host_goes_with_queues_that_retain(node: Node, channel: ClientChannel) -> None:
+    declare(channel)
+    node.broker.commit(DeleteVhost("/"), durable=False)
+    assert not node.broker.vhosts
+
+
+def test_immediate_asks_for_a_consumer_of_the_queue_itself(node: Node, channel: ClientChannel) -> None:
+    declare(channel)
+    reader = node.connect().channel()
+    reader.qos(10)
+    reader.consume("q", arguments={"x-stream-offset": "first"})
+    channel.publish(b"nobody", key="q", immediate=True)
+    assert reader.bodies() == []
+    channel.consume("q", no_ack=True)
+    channel.publish(b"somebody", key="q", immediate=True)
+    assert channel.bodies() == [b"somebody"]
+    assert reader.bodies() == [b"somebody"]

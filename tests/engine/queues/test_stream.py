@@ -12,7 +12,7 @@ from harebell.engine.policy_control import set_policy
 from harebell.engine.policy_work import finish
 from harebell.engine.queues.cursor import Reading
 from harebell.engine.queues.stream import RETENTION_MS, StreamQueue
-from tests.support.client import ClientChannel, queue_declare
+from tests.support.client import ClientChannel, exchange_declare, queue_declare
 from tests.support.journal import DelayedJournal
 from tests.support.node import Node
 
@@ -282,3 +282,103 @@ def test_readers_are_listed_with_their_lag(node: Node, channel: ClientChannel) -
     assert stream(node).readings() == [Reading("billing", 6, 4, 1), Reading("plain", 4, 6, 1)]
     client.client.close()
     assert Reading("billing", 6, 4, 0) in stream(node).readings()
+
+
+def test_a_filter_value_of_any_type_hurts_nobody(node: Node, channel: ClientChannel) -> None:
+    declare(channel)
+    declare(channel, "t")
+    filtering = reader(node, stream_offset="first", stream_filter="x")
+    for value in (["x"], {"x": 1}, 5, None, "x"):
+        put(channel, b"odd", headers={"x-stream-filter-value": value})
+    assert len(filtering.bodies()) == 1
+    assert put(channel, b"other", key="t") == ["ack"]
+
+
+def test_a_refused_nack_returns_what_is_not_a_stream_s(node: Node, channel: ClientChannel) -> None:
+    declare(channel)
+    channel.declare_queue("q")
+    put(channel, b"event")
+    put(channel, b"work", key="q")
+    client = reader(node, stream_offset="first")
+    client.consume("q", tag="work")
+    assert sorted(client.bodies()) == [b"event", b"work"]
+    client.nack(0, multiple=True)
+    client.client.expect_close(540, commands.Basic.Nack)
+    assert node.queue("q").ready_count() == 1
+    assert stream(node).unacked_count == 0
+
+
+def test_recover_is_refused_while_a_stream_s_deliveries_are_unanswered(
+    node: Node, channel: ClientChannel
+) -> None:
+    declare(channel)
+    put(channel, b"event")
+    client = reader(node, stream_offset="first")
+    assert client.bodies() == [b"event"]
+    client.send(commands.Basic.Recover(requeue=True))
+    client.client.expect_close(540, commands.Basic.Recover)
+
+
+def test_acknowledgements_after_cancel_count_and_old_ones_do_not(node: Node, channel: ClientChannel) -> None:
+    declare(channel)
+    put(channel, *numbered(10))
+    hung = reader(node, 5, tag="a", stream_offset="first", stream_consumer="n")
+    successor = reader(node, 8, tag="b", stream_consumer="n")
+    assert successor.bodies() == numbered(8)
+    successor.cancel("b")
+    successor.ack(0, multiple=True)
+    assert stream(node).offsets["n"] == 8, "acknowledged after it was cancelled"
+    hung.ack(1)
+    hung.client.close()
+    assert stream(node).offsets["n"] == 8, "the other one knows less"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x-stream-consumer": ""},
+        {"x-stream-consumer": 5},
+        {"x-stream-consumer": "n" * 256},
+        {"x-single-active-consumer": "yes"},
+    ],
+)
+def test_a_name_is_a_short_text(channel: ClientChannel, arguments: dict[str, Any]) -> None:
+    declare(channel)
+    channel.qos(1)
+    channel.send(commands.Basic.Consume(queue="s", arguments=arguments))
+    channel.expect_close(406, commands.Basic.Consume)
+
+
+def test_times_beyond_all_reason_are_as_good_as_the_longest(node: Node, channel: ClientChannel) -> None:
+    declare(channel, max_age="999999999999Y")
+    put(channel, b"kept")
+    assert reader(node, stream_offset="999999999999Y").bodies() == [b"kept"]
+
+
+def test_a_member_that_takes_over_passes_over_nothing(node: Node, channel: ClientChannel) -> None:
+    declare(channel)
+    put(channel, *numbered(4))
+    ask: dict[str, Any] = {"stream_consumer": "g", "single_active_consumer": True}
+    first = reader(node, 2, stream_offset="first", **ask)
+    second = reader(node, 9, stream_offset=at(3600), **ask)
+    assert first.bodies() == numbered(2)
+    first.client.close()
+    assert second.bodies() == numbered(4)
+
+
+def test_partitions_are_declared_all_or_none(node: Node, channel: ClientChannel) -> None:
+    channel.declare_queue("p-2")
+    other = node.connect().channel()
+    wrong: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("p", {"x-partitions": 4}),
+        ("o", {"x-partitions": 2, "x-max-age": "soon"}),
+    )
+    for name, arguments in wrong:
+        other.send(exchange_declare(name, "x-super-stream", True, arguments=arguments))
+        other.expect_close(406, commands.Exchange.Declare)
+        other.open()
+    assert set(node.vhost.queues) == {"p-2"}
+    channel.declare_exchange("e", "x-super-stream", durable=True, arguments={"x-partitions": 2})
+    channel.delete_queue("e-1")
+    channel.declare_exchange("e", "x-super-stream", durable=True, arguments={"x-partitions": 2})
+    assert {"e-0", "e-1"} < set(node.vhost.queues), "declared again it is whole again"

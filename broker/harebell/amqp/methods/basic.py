@@ -175,7 +175,8 @@ def recover(connection: Connection, channel: Channel, frame: Any) -> None:
     """``basic.recover``: every unanswered delivery returns to its queue.
 
     Raises:
-        BrokerError: NOT_IMPLEMENTED for ``requeue=false``, as RabbitMQ.
+        BrokerError: NOT_IMPLEMENTED for ``requeue=false``, as RabbitMQ, and while a stream's deliveries are
+            unanswered.
     """
     recover_async(connection, channel, frame)
     channel.reply(encode(commands.Basic.RecoverOk), 0)
@@ -189,4 +190,6 @@ def recover_async(connection: Connection, channel: Channel, frame: Any) -> None:
     """
     if not frame.requeue:
         raise BrokerError(NOT_IMPLEMENTED, "requeue=false")
+    for entry in channel.window.entries():
+        entry.queue.refuse_return()
     channel.put_back(channel.window.take_up_to(0), True, False)

@@ -55,7 +55,7 @@ class Filter:
         value = parse_properties(message.header).headers().get(STREAM_FILTER_VALUE)
         if value is None:
             return self._unfiltered
-        return value in self._values
+        return isinstance(value, str) and value in self._values
 
 
 def filter_of(arguments: Table) -> Filter | None:
@@ -106,6 +106,7 @@ class Cursor:
         consumer: who reads.
         offset: of the next message, or the first one behind it.
         state: what it waits for.
+        noted: the offset last noted of it.
         tracking: how far it acknowledged, if it is named.
         since: unix milliseconds; what came earlier is passed over until something is not.  0: nothing is.
         name: under which that is kept; empty for none.
@@ -117,6 +118,7 @@ class Cursor:
         self.state: u8 = READY
         self.listed: bool = False
         self.since: i64 = 0
+        self.noted: i64 = -1
         self.name = ""
         self.tracking: Tracking | None = None
         self._wanted = wanted
@@ -126,6 +128,8 @@ class Cursor:
     def begin(self, offset: i64) -> None:
         """Read from an offset on, now."""
         self.offset = offset
+        self.since = 0
+        self.noted = offset
         self.tracking = Tracking(offset)
         self.state = READY
         self._block = None

@@ -60,6 +60,7 @@ class ReaderGroup:
             active.state = STANDBY
             if active.tracking is not None and active.tracking.awaits():
                 return None
+            active.tracking = None
         self.active = chosen
         chosen.begin(offset)
         return chosen

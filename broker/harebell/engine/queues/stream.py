@@ -24,12 +24,12 @@ from harebell.engine.arguments import (
     STREAM_CONSUMER,
     STREAM_OFFSET,
 )
-from harebell.engine.commands import StoreOffset, encode
 from harebell.engine.consumers import Consumer, Unacked
 from harebell.engine.deadlines import NEVER
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
 from harebell.engine.options import QueueOptions
+from harebell.engine.queues.accounts import STORED, Accounts
 from harebell.engine.queues.claims import Claims, ClosedChunk
 from harebell.engine.queues.cursor import (
     AT_END,
@@ -50,12 +50,6 @@ from harebell.errors import NOT_IMPLEMENTED, PRECONDITION_FAILED, BrokerError
 from harebell.paging import Page, Pager
 from harebell.ports import Clock, Journal
 from harebell.streaming import StreamLog, StreamReader
-
-STORED: Final = ""
-"""The name, which no consumer can have, under which it is kept how far the stream's own files were durable.
-
-An offset that was given once is never given again, even if damage took the end of the files.
-"""
 
 EXPECTED_KEY: Final = EXPECTED_OFFSET.encode()
 
@@ -105,7 +99,8 @@ class StreamQueue(Queue):
         log: keeps it.
         missing: offsets before the end that recovery found neither in the files nor in the journal.
         retains_for: the queue whose messages it retains, if it is there for that.
-        offsets: by name of a consumer, the first offset it did not acknowledge.
+        accounts: how far named consumers are.
+        offsets: those of the accounts: by name of a consumer, the first offset it did not acknowledge.
     """
 
     def __init__(
@@ -126,7 +121,8 @@ class StreamQueue(Queue):
         self.plain = False
         self.keeps_all = True
         self.next_position = log.next
-        self.offsets: dict[str, int] = {}
+        self.accounts = Accounts(journal, vhost, name)
+        self.offsets = self.accounts.offsets
         self._vhost = vhost
         self.missing: i64 = 0
         self.retains_for: Queue | None = None
@@ -138,9 +134,13 @@ class StreamQueue(Queue):
         self._pager = pager
         self._writer = ChunkWriter()
         self._opened_at: i64 = 0
+        self._stamp: i64 = 0
+        self._lsn: i64 = 0
+        self._noted: i64 = self.next_position
         self._closed: deque[ClosedChunk] = deque()
         self._members: list[Consumer] = []
         self._cursors: dict[Consumer, Cursor] = {}
+        self._leaving: dict[Consumer, Cursor] = {}
         self._due: list[Cursor] = []
         self._gone_at: i64 = -1
         self._log_deleted: bool = False
@@ -170,9 +170,9 @@ class StreamQueue(Queue):
 
         Not simply all that was appended: its end may be settles, which nobody makes durable soon.
         """
-        if self._writer.count > 0:
+        if self._noted != self.next_position:
             return self._journal.appended
-        return self._closed[-1].lsn if self._closed else 0
+        return self._lsn if self._writer.count > 0 or self._closed else 0
 
     def refuses(self, message: Message) -> bool:
         """Tell whether a publisher expected another offset than the next (``x-expected-offset``).
@@ -208,8 +208,8 @@ class StreamQueue(Queue):
         self.next_position = offset + 1
         self.published += 1
         writer = self._writer
-        if writer.count == 0:
-            self._opened_at = message.arrived if message.arrived > 0 else self._clock.wall
+        # The latest arrival: a reader from a time on shall miss nothing that came later.
+        self._stamp = self._clock.wall
         writer.add(offset, message)
         self.claims.add(i64(message.segment), i64(message.share), offset + 1)
         if not self.scheduled:
@@ -220,11 +220,14 @@ class StreamQueue(Queue):
         writer = self._writer
         closed = self._closed
         journal = self._journal
+        if self._noted != self.next_position:
+            self._noted = self.next_position
+            self._lsn = journal.appended
         if writer.count > 0 and (not closed or writer.octets >= CHUNK_OCTETS):
             first: i64 = writer.first
             following: i64 = writer.next
-            data = writer.take(self._opened_at)
-            closed.append(ClosedChunk(data, first, following, self._opened_at, journal.appended))
+            data = writer.take(self._stamp)
+            closed.append(ClosedChunk(data, first, following, self._stamp, self._lsn))
         durable: i64 = journal.durable
         grown = False
         while closed and closed[0].lsn <= durable:
@@ -244,7 +247,7 @@ class StreamQueue(Queue):
     def stored(self, following: i64) -> None:
         """The log's own files hold all before an offset: the journal may forget it, but not the offset."""
         if following > self.offsets.get(STORED, 0):
-            self._store_offset(STORED, int(following))
+            self.accounts.keep(STORED, following)
         self.claims.release(following)
 
     # -- consuming
@@ -263,13 +266,14 @@ class StreamQueue(Queue):
                 NOT_IMPLEMENTED, f"automatic acknowledgement not supported by stream queues {where}"
             )
         check_offset(arguments, self.name, self._vhost)
+        self.accounts.check(arguments)
 
     def add_consumer(self, consumer: Consumer) -> None:
         """Begin where the consumer asks, else where its name is kept, else behind the last message."""
         arguments = consumer.arguments
         cursor = Cursor(consumer, 0, filter_of(arguments))
         name = arguments.get(STREAM_CONSUMER)
-        if isinstance(name, str) and name:
+        if isinstance(name, str):
             cursor.name = name
         begins = self._begin(arguments, cursor.name)
         cursor.offset = begins
@@ -283,13 +287,13 @@ class StreamQueue(Queue):
             group = self._groups.get(cursor.name)
             if group is None:
                 group = self._groups[cursor.name] = ReaderGroup(partition_of(self.name))
-                self._store_offset(cursor.name, begins)
+                self.accounts.open(cursor)
             group.join(cursor)
             self._balance(group, cursor.name)
             return
         if cursor.name:
             cursor.tracking = Tracking(cursor.offset)
-            self._note(cursor)
+            self.accounts.open(cursor)
         self._list(cursor)
 
     def _begin(self, arguments: Table, name: str) -> int:
@@ -304,7 +308,7 @@ class StreamQueue(Queue):
     def _balance(self, group: ReaderGroup, name: str) -> None:
         """Let the member of a group whose turn it is go on where the group is."""
         if group.active is not None:
-            self._note(group.active)
+            self.accounts.note(group.active)
         cursor = group.balance(self.offsets[name])
         if cursor is not None:
             self._list(cursor)
@@ -316,7 +320,10 @@ class StreamQueue(Queue):
             self._members.remove(consumer)
             if self.deleted:
                 return
-            self._note(cursor)
+            self.accounts.note(cursor)
+            if cursor.tracking is not None and cursor.tracking.awaits():
+                # A consumer that is cancelled first and acknowledges then has done its work, too.
+                self._leaving[consumer] = cursor
             group = self._groups.get(cursor.name)
             if group is not None and cursor in group.members:
                 group.leave(cursor)
@@ -362,6 +369,7 @@ class StreamQueue(Queue):
         share: i64 = max(LEAST_SHARE, budget // len(due))
         for cursor in due:
             cursor.listed = False
+        for cursor in due:
             if cursor.consumer.cancelled or cursor.state == STANDBY:
                 continue
             before: i64 = cursor.consumer.unacked
@@ -382,12 +390,23 @@ class StreamQueue(Queue):
         if consumer is None:
             return
         cursor = self._cursors.get(consumer)
-        if cursor is not None and cursor.tracking is not None:
+        if cursor is None and self._leaving:
+            self._left(consumer, entry.position)
+        elif cursor is not None and cursor.tracking is not None:
             cursor.tracking.acknowledged(entry.position)
             if cursor.state == STANDBY and not cursor.tracking.awaits():
                 self._balance(self._groups[cursor.name], cursor.name)
             if self.wakes_at == NEVER or self.wakes_at > self._clock.wall + OFFSETS_MS:
                 self._expiry.wake(self, self._clock.wall + OFFSETS_MS)
+
+    def _left(self, consumer: Consumer, offset: i64) -> None:
+        cursor = self._leaving.get(consumer)
+        if cursor is not None and cursor.tracking is not None:
+            cursor.tracking.acknowledged(offset)
+            if not cursor.tracking.awaits():
+                del self._leaving[consumer]
+                if not self.deleted:
+                    self.accounts.note(cursor)
 
     def reject(self, entry: Unacked) -> None:
         """The message stays, and is not delivered to this reader again."""
@@ -395,39 +414,18 @@ class StreamQueue(Queue):
         self.unacked_bytes -= entry.message.size()
 
     def requeue(self, entry: Unacked, failed: bool) -> None:
-        """The message stays; its reader has gone or reads on."""
+        """The message stays; its reader has gone, or will not get it again."""
         self.unacked_count -= 1
         self.unacked_bytes -= entry.message.size()
-
-    def _note(self, cursor: Cursor) -> None:
-        """Journal how far a named consumer is, unless that is known; nobody waits for it."""
-        tracking = cursor.tracking
-        if tracking is not None and self.offsets.get(cursor.name, -1) != tracking.offset:
-            self._store_offset(cursor.name, int(tracking.offset))
-
-    def _store_offset(self, name: str, offset: int) -> None:
-        self.offsets[name] = offset
-        self._journal.command(encode(StoreOffset(self._vhost, self.name, name, offset)))
+        consumer = entry.consumer
+        if consumer is not None and self._leaving:
+            cursor = self._leaving.pop(consumer, None)
+            if cursor is not None and not self.deleted:
+                self.accounts.note(cursor)
 
     def readings(self) -> list[Reading]:
-        """List how far the readers are: names that are kept, then consumers without a name."""
-        end = int(self.log.next)
-        first = int(self.log.first)
-        present: dict[str, int] = {}
-        unnamed: list[Reading] = []
-        for cursor in self._cursors.values():
-            if cursor.name:
-                self._note(cursor)
-                present[cursor.name] = present.get(cursor.name, 0) + 1
-            else:
-                offset = int(cursor.offset)
-                unnamed.append(Reading(cursor.consumer.tag, offset, max(0, end - max(first, offset)), 1))
-        named = [
-            Reading(name, offset, max(0, end - max(first, offset)), present.get(name, 0))
-            for name, offset in self.offsets.items()
-            if name != STORED
-        ]
-        return named + unnamed
+        """List how far the readers are."""
+        return self.accounts.readings(self._cursors.values(), int(self.log.first), int(self.log.next))
 
     # -- upkeep
 
@@ -453,7 +451,7 @@ class StreamQueue(Queue):
     def expire_messages(self) -> i64:
         """Journal the offsets of named consumers, delete what is too old, and return when to look again."""
         for cursor in self._cursors.values():
-            self._note(cursor)
+            self.accounts.note(cursor)
         self._retain()
         return self._clock.wall + RETENTION_MS if self.options.max_age >= 0 else NEVER
 
@@ -486,10 +484,11 @@ class StreamQueue(Queue):
         if writer.count > 0:
             first: i64 = writer.first
             following: i64 = writer.next
-            self.log.append(writer.take(self._opened_at), first, following, self._opened_at)
+            self.log.append(writer.take(self._stamp), first, following, self._stamp)
         self.next_position = max(self.log.next, self.offsets.get(STORED, 0))
         if next_position > 1 and next_position > self.next_position:
             self.next_position = next_position
+        self._noted = self.next_position
         known = self._deduplication
         if known is not None:
             for message in self.log.since(max(self.log.first, self.log.next - known.window)):
@@ -515,9 +514,10 @@ class StreamQueue(Queue):
             ):
                 first: i64 = writer.first
                 following: i64 = writer.next
-                log.append(writer.take(self._opened_at), first, following, self._opened_at)
+                log.append(writer.take(self._stamp), first, following, self._stamp)
             if writer.count == 0:
-                self._opened_at = message.arrived
+                self._opened_at = self._stamp = message.arrived
+            self._stamp = max(self._stamp, message.arrived)
             writer.add(offset, message)
 
     def drop_all(self) -> None:
@@ -557,8 +557,8 @@ class StreamQueue(Queue):
         return self._members
 
     def can_deliver_now(self) -> bool:
-        """A stream has what it takes; ``immediate`` asks for a reader."""
-        return len(self._members) > 0
+        """A stream has what it takes; ``immediate`` asks for a reader, of a history that of its queue."""
+        return self.retains_for is None and len(self._members) > 0
 
     def refuse_return(self) -> None:
         """Refuse a nack or a reject.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harebell.content.table import Table, Timestamp
-from harebell.engine.arguments import STREAM_OFFSET, interval_ms, wire_type
+from harebell.engine.arguments import LONGEST_MS, STREAM_OFFSET, interval_ms, wire_type
 from harebell.engine.erlang_terms import term
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 from harebell.streaming import StreamLog
@@ -30,9 +30,9 @@ def check_offset(arguments: Table, name: str, vhost: str) -> None:
 def begin_time(asked: object, now: int) -> int:
     """Give the time, unix milliseconds, that a checked ``x-stream-offset`` begins at; 0 if it tells none."""
     if isinstance(asked, Timestamp):
-        return int(asked) * 1000
+        return min(max(1, int(asked) * 1000), LONGEST_MS)
     if isinstance(asked, str) and asked not in ("first", "last", "next"):
-        return now - interval_ms(asked)
+        return max(1, now - interval_ms(asked))
     return 0
 
 

@@ -166,6 +166,8 @@ class MemoryStreamLogs(StreamLogs):
         cache_octets: what decoded blocks may take, beside the chunks.
     """
 
+    in_memory = True
+
     def __init__(self, cache_octets: int = CACHE_OCTETS) -> None:
         self._cache = BlockCache(cache_octets)
 
