@@ -60,10 +60,10 @@ class Client:
         answer = self._call(commands.Queue.Declare(queue=queue, passive=True), commands.Queue.DeclareOk)
         return int(answer.message_count or 0)
 
-    def wait_for_count(self, queue: str, count: int) -> None:
-        """Wait until ``count`` messages wait in a queue. Raises BenchError when that does not happen."""
+    def wait_for_count(self, queue: str, count: int, more: int = 0) -> None:
+        """Wait for ``count`` messages, or up to ``more`` beyond, in a queue. Raises BenchError."""
         deadline = time.perf_counter() + ANSWER_SECONDS
-        while (found := self.message_count(queue)) != count:
+        while not count <= (found := self.message_count(queue)) <= count + more:
             if time.perf_counter() > deadline:
                 raise BenchError(f"{found:,} messages wait in {queue}, and there should be {count:,}")
             time.sleep(0.05)
