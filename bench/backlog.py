@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.arguments import brokers, load_of, parser_for
 from bench.brokers import Broker, Harebell, RabbitMQ, identity
 from bench.client import Client
-from bench.disk import check_same_disk, data_folder, folder_octets, sync_line, sync_seconds
+from bench.disk import check_same_disk, folder_octets, measured, sync_line, sync_seconds
 from bench.errors import BenchError
 from bench.load import Load, pick
 from bench.processes import forget_peak, peak_octets, resident_octets
@@ -258,13 +258,7 @@ def missed(measured: list[Figures]) -> list[str]:
 
 def main() -> int:
     """Measure and return the exit code."""
-    given = arguments()
-    try:
-        with data_folder(given.data_dir) as data:
-            return measure(given, data)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    return measured(arguments(), measure)
 
 
 def arguments() -> argparse.Namespace:

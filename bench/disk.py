@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.brokers import Broker, RabbitMQ
 from bench.errors import BenchError
 from bench.load import Load
+from harebell.perf.errors import PerfError
 
 BLOCK = b"\x5a" * 4096
 SYNCS = 200
@@ -26,6 +29,16 @@ def data_folder(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-data-", dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def measured(given: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], int]) -> int:
+    """Measure with a folder for data, and return the exit code; what ends it early is told in a line."""
+    try:
+        with data_folder(given.data_dir) as data:
+            return measure(given, data)
+    except (BenchError, PerfError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
 
 
 def check_same_disk(folder: Path, contestants: list[Broker]) -> None:

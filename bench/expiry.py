@@ -24,12 +24,11 @@ from pamqp.common import FieldTable
 from bench.arguments import brokers, load_of, parser_for
 from bench.brokers import Broker
 from bench.client import Client
-from bench.disk import data_folder
+from bench.disk import measured
 from bench.errors import BenchError
 from bench.load import Load, pick
 from bench.processes import peak_octets, resident_octets
 from bench.report import machine, markdown, number, write_json
-from harebell.perf.errors import PerfError
 from harebell.perf.options import parse_range
 
 QUEUE = "harebell-bench-expiry"
@@ -151,13 +150,7 @@ def tables(results: dict[str, Figures]) -> str:
 
 def main() -> int:
     """Measure and return the exit code."""
-    given = arguments()
-    try:
-        with data_folder(given.data_dir) as data:
-            return compare(given, data)
-    except (BenchError, PerfError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    return measured(arguments(), compare)
 
 
 def arguments() -> argparse.Namespace:

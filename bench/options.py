@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.arguments import brokers, parser_for
 from bench.brokers import identity
 from bench.compare import measure_rows
-from bench.disk import check_same_disk, data_folder
+from bench.disk import check_same_disk, measured
 from bench.errors import BenchError
 from bench.report import Row, Samples, machine, missed_floors, table, write_json
 
@@ -48,13 +48,7 @@ ROWS = {
 
 def main() -> int:
     """Measure and return the exit code."""
-    given = arguments()
-    try:
-        with data_folder(given.data_dir) as data:
-            return compare(given, data)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    return measured(arguments(), compare)
 
 
 def arguments() -> argparse.Namespace:

@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.arguments import brokers, load_of, parser_for
 from bench.brokers import Broker, identity
 from bench.client import Client
-from bench.disk import check_same_disk, data_folder
+from bench.disk import check_same_disk, measured
 from bench.errors import BenchError
 from bench.load import Load, pick
 from bench.processes import peak_octets
@@ -58,13 +58,7 @@ ROWS = [
 
 def main() -> int:
     """Measure and return the exit code."""
-    given = arguments()
-    try:
-        with data_folder(given.data_dir) as data:
-            return measure(given, data)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    return measured(arguments(), measure)
 
 
 def arguments() -> argparse.Namespace:

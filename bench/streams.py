@@ -25,7 +25,7 @@ from pamqp.common import FieldTable
 from bench.arguments import brokers, cpus, load_of, parser_for
 from bench.brokers import Broker, Harebell, RabbitMQ, identity
 from bench.ceiling import measure
-from bench.disk import check_same_disk, data_folder, flushes
+from bench.disk import check_same_disk, flushes, measured
 from bench.errors import BenchError
 from bench.load import Load, pick
 from bench.processes import forget_peak, peak_octets
@@ -282,13 +282,7 @@ def missed(measured: Measurement, label: str) -> list[str]:
 
 def main() -> int:
     """Measure and return the exit code."""
-    given = arguments()
-    try:
-        with data_folder(given.data_dir) as data:
-            return compare(given, data)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    return measured(arguments(), compare)
 
 
 def arguments() -> argparse.Namespace:

@@ -9,6 +9,13 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from interop_tests.deadlines import eventually, within
 
+UNFIT_FLAGS = [
+    ({"durable": False}, "non-durable"),
+    ({"durable": True, "exclusive": True}, "exclusive-owner"),
+    ({"durable": True, "auto_delete": True}, "auto-delete"),
+]
+"""Flags that neither a quorum queue nor a stream can have, and what each is called when it is refused."""
+
 
 class Deliveries:
     """A consumer that keeps what it is given, in order, for the test to take."""

@@ -12,6 +12,7 @@ from pamqp.commands import Basic
 
 from interop_tests.asyncio_clients.conftest import Connect
 from interop_tests.asyncio_clients.deliveries import (
+    UNFIT_FLAGS,
     Deliveries,
     assert_usable,
     declare_queue,
@@ -75,14 +76,7 @@ async def return_it(channel: AbstractChannel, message: DeliveredMessage, how: st
 # Declaring
 
 
-@pytest.mark.parametrize(
-    ("flags", "property_name"),
-    [
-        ({"durable": False}, "non-durable"),
-        ({"durable": True, "exclusive": True}, "exclusive-owner"),
-        ({"durable": True, "auto_delete": True}, "auto-delete"),
-    ],
-)
+@pytest.mark.parametrize(("flags", "property_name"), UNFIT_FLAGS)
 async def test_a_flag_that_does_not_fit_is_406_and_named(
     connection: AbstractConnection,
     channel: AbstractChannel,

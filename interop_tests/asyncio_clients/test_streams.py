@@ -16,6 +16,7 @@ from pamqp.commands import Basic
 
 from interop_tests.asyncio_clients.conftest import Connect
 from interop_tests.asyncio_clients.deliveries import (
+    UNFIT_FLAGS,
     assert_usable,
     declare_queue,
     drain,
@@ -45,14 +46,7 @@ SMALL_SEGMENTS = {"max_length_bytes": 10_000, "stream_max_segment_size_bytes": 5
 # Declaring
 
 
-@pytest.mark.parametrize(
-    ("flags", "property_name"),
-    [
-        ({"durable": False}, "non-durable"),
-        ({"durable": True, "exclusive": True}, "exclusive-owner"),
-        ({"durable": True, "auto_delete": True}, "auto-delete"),
-    ],
-)
+@pytest.mark.parametrize(("flags", "property_name"), UNFIT_FLAGS)
 async def test_a_flag_that_does_not_fit_is_406_and_named(
     connection: AbstractConnection,
     channel: AbstractChannel,

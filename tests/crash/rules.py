@@ -97,18 +97,30 @@ class RulesPublisher(Publisher):
 
 
 class Rejecter(Client):
-    """Consumes a queue and hands everything back."""
+    """Consumes a queue and rejects everything.
+
+    Args:
+        queue: its name.
+        requeue: True to hand it back, False to have it dead-lettered.
+    """
+
+    def __init__(self, port: int, queue: str, requeue: bool) -> None:
+        super().__init__(port)
+        self._queue = queue
+        self._requeue = requeue
 
     def work(self) -> None:
         self.wire.call(commands.Basic.Qos(prefetch_count=20), 1, commands.Basic.QosOk)
-        self.wire.call(commands.Basic.Consume(queue=TRIES), 1, commands.Basic.ConsumeOk)
+        self.wire.call(commands.Basic.Consume(queue=self._queue), 1, commands.Basic.ConsumeOk)
         while True:
             method = self.read_frame().payload
             size = int.from_bytes(self.read_frame().payload[4:12], "big")
             while size > 0:
                 size -= len(self.read_frame().payload)
             at = 5 + method[4]
-            self.wire.send(raw_frame(1, 1, struct.pack(">I", REJECT) + method[at : at + 8] + b"\x01"))
+            self.wire.send(
+                raw_frame(1, 1, struct.pack(">I", REJECT) + method[at : at + 8] + bytes([self._requeue]))
+            )
 
 
 class RulesLedger:
@@ -127,7 +139,7 @@ class RulesLedger:
 
     def start(self, port: int) -> None:
         """Let the clients work."""
-        self._clients = RulesPublisher(port, self._sent + 1), Rejecter(port)
+        self._clients = RulesPublisher(port, self._sent + 1), Rejecter(port, TRIES, True)
         for client in self._clients:
             client.start()
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pamqp import commands, header
 
 from tests.crash.clients import Client, Publisher, Received, Transactor, body_of, message_frames
-from tests.crash.rules import drain
+from tests.crash.rules import Rejecter, drain
 from tests.server.wire import Wire, raw_frame
 
 PUBLISHER, TRANSACTOR, MARKER = 31, 32, 33
@@ -175,21 +175,6 @@ class Reader(Client):
         self.wire.close_politely()
 
 
-class Rejecter(Client):
-    """Consumes a queue and rejects everything, so that it becomes dead letters."""
-
-    def work(self) -> None:
-        self.wire.call(commands.Basic.Qos(prefetch_count=20), 1, commands.Basic.QosOk)
-        self.wire.call(commands.Basic.Consume(queue=DYING), 1, commands.Basic.ConsumeOk)
-        while True:
-            method = self.read_frame().payload
-            size = int.from_bytes(self.read_frame().payload[4:12], "big")
-            while size > 0:
-                size -= len(self.read_frame().payload)
-            at = 5 + method[4]
-            self.wire.send(raw_frame(1, 1, struct.pack(">I", REJECT) + method[at : at + 8] + b"\x00"))
-
-
 class StreamsLedger:
     """What clients of streams were promised and saw, over all rounds.
 
@@ -216,7 +201,7 @@ class StreamsLedger:
             Publisher(port, PUBLISHER, self._sent[PUBLISHER] + 1, target),
             Transactor(port, TRANSACTOR, self._sent[TRANSACTOR] + 1, target, TX_SIZE),
             Reader(port, _consume(EVENTS, None, NAME), 50),
-            Rejecter(port),
+            Rejecter(port, DYING, False),
         )
         for client in self._clients:
             client.start()

@@ -16,7 +16,7 @@ from mypy_extensions import i32, i64, u8
 
 from harebell.content.chunks import CHUNK_HEAD_SIZE, RECORD_HEAD_SIZE, BadChunk, encode_chunk, valid_chunk
 from harebell.content.properties import MESSAGE_ID, parse_properties
-from harebell.content.scanning import FLAGS_AT, PROPERTIES_AT
+from harebell.content.scanning import FLAGS_AT, HAS_HEADERS, PROPERTIES_AT
 from harebell.content.table import decode_valid_table, value_end
 from harebell.errors import MalformedContent
 
@@ -30,7 +30,6 @@ _ROUTING_KEY: Final = 0
 _MESSAGE_ID: Final = 1
 _HEADER: Final = 2
 
-_HAS_TABLE: Final = 0x20
 _MESSAGE_ID_FLAG: Final = 0x80
 _HASH_OCTETS: Final = 16
 _U32: Final = 0xFFFF_FFFF
@@ -73,7 +72,7 @@ class KeySource:
                 return _short(parse_properties(data[header:body]).raw_text(MESSAGE_ID) or NO_KEY)
             except MalformedContent:
                 return NO_KEY
-        if data[header + FLAGS_AT] & _HAS_TABLE == 0:
+        if data[header + FLAGS_AT] & HAS_HEADERS == 0:
             return NO_KEY
         try:
             return self._header_value(data, header, body)

@@ -42,8 +42,8 @@ from librt.strings import (
 from mypy_extensions import i16, i32, i64
 
 from harebell.content.message import Message
-from harebell.content.properties import without_headers
-from harebell.content.scanning import FLAGS_AT, PROPERTIES_AT
+from harebell.content.properties import skip_text, without_headers
+from harebell.content.scanning import FLAGS_AT, HAS_HEADERS, PROPERTIES_AT
 from harebell.content.table import value_end
 from harebell.errors import MalformedContent
 
@@ -65,7 +65,6 @@ _KINDS: Final = 0x0100_0000  # version 1, neither flags nor anything reserved
 _CRC_AT: Final = 36
 _LAST_OFFSET: Final = 0x7FFF_FFFF_0000_0000
 
-_HAS_TABLE: Final = 0x20
 _HAS_TEXTS: Final = 0xC0
 _HAS_CONTENT_TYPE: Final = 0x80
 _HAS_CONTENT_ENCODING: Final = 0x40
@@ -177,7 +176,7 @@ class ChunkWriter:
         header = message.header
         at = _table_at(header)
         table_end: i64 = -1
-        if header[FLAGS_AT] & _HAS_TABLE:
+        if header[FLAGS_AT] & HAS_HEADERS:
             table_end = _free_table_end(header, at)
             if table_end < 0:
                 header = without_headers(header, [OFFSET_HEADER])
@@ -271,18 +270,10 @@ def _table_at(header: bytes) -> i64:
     flags: i64 = header[FLAGS_AT]
     if flags & _HAS_TEXTS:
         if flags & _HAS_CONTENT_TYPE:
-            at = _text_end(header, at, end)
+            at = skip_text(header, at, end)
         if flags & _HAS_CONTENT_ENCODING:
-            at = _text_end(header, at, end)
+            at = skip_text(header, at, end)
     return at
-
-
-def _text_end(header: bytes, at: i64, end: i64) -> i64:
-    if at < end:
-        at += 1 + header[at]
-        if at <= end:
-            return at
-    raise MalformedContent("a content header ends inside a property")
 
 
 def _free_table_end(header: bytes, at: i64) -> i64:

@@ -179,21 +179,21 @@ def parse_properties(payload: bytes) -> Properties:
     pos: i64 = _FIRST
     rest: i64 = flags
     if rest & CONTENT_TYPE:
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if rest & CONTENT_ENCODING:
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if rest & HEADERS:
         pos = _parse_headers(found, pos, end)
     if rest & (DELIVERY_MODE | PRIORITY):
         pos = _parse_octets(found, pos, end)
     if rest & CORRELATION_ID:
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if rest & REPLY_TO:
         found.reply_to_at = pos
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if rest & EXPIRATION:
         found.expiration_at = pos
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if rest & (MESSAGE_ID | TIMESTAMP | TYPE | USER_ID | APP_ID | CLUSTER_ID):
         pos = _parse_last(found, pos, end)
     if pos != end:
@@ -201,7 +201,12 @@ def parse_properties(payload: bytes) -> Properties:
     return found
 
 
-def _skip_text(payload: bytes, pos: i64, end: i64) -> i64:
+def skip_text(payload: bytes, pos: i64, end: i64) -> i64:
+    """Give the offset behind a short string of a content header.
+
+    Raises:
+        MalformedContent: the header ends before that.
+    """
     if pos >= end:
         raise MalformedContent("a content header ends before a property")
     pos += 1 + payload[pos]
@@ -242,21 +247,21 @@ def _parse_last(found: Properties, pos: i64, end: i64) -> i64:
     payload = found.payload
     flags: i64 = found.flags
     if flags & MESSAGE_ID:
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if flags & TIMESTAMP:
         found.timestamp_at = pos
         pos += 8
         if pos > end:
             raise MalformedContent("a content header ends inside a property")
     if flags & TYPE:
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if flags & USER_ID:
         found.user_id_at = pos
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if flags & APP_ID:
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     if flags & CLUSTER_ID:
-        pos = _skip_text(payload, pos, end)
+        pos = skip_text(payload, pos, end)
     return pos
 
 
@@ -274,7 +279,7 @@ def _property_end(payload: bytes, pos: i64, end: i64, flag: i64) -> i64:
     elif flag in (DELIVERY_MODE, PRIORITY):
         pos += 1
     else:
-        return _skip_text(payload, pos, end)
+        return skip_text(payload, pos, end)
     if pos > end:
         raise MalformedContent("a content header ends inside a property")
     return pos

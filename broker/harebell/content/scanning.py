@@ -16,6 +16,7 @@ FLAGS_AT: Final = 12
 PROPERTIES_AT: Final = 14
 """Offsets of the flag word in a content header, and of the first property."""
 
+HAS_HEADERS: Final = 0x20
 HAS_PRIORITY: Final = 0x08
 HAS_EXPIRATION: Final = 0x01
 """Flags in the first octet of the flag word."""
@@ -82,7 +83,7 @@ def _octets_at(header: bytes) -> i64:
         at = _text_end(header, at)
     if flags & 0x40:
         at = _text_end(header, at)
-    if flags & 0x20:
+    if flags & HAS_HEADERS:
         if at + 4 > end:
             return end
         size = i64(read_i32_be(header, at))

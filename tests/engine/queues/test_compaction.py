@@ -24,13 +24,6 @@ def node() -> Node:
     return Node(journal)
 
 
-@pytest.fixture
-def channel(node: Node) -> ClientChannel:
-    channel = node.connect().channel()
-    channel.confirm_select()
-    return channel
-
-
 def declare(channel: ClientChannel, **arguments: Any) -> None:
     table = {"x-queue-type": "stream", "x-stream-max-segment-size-bytes": 4096, **arguments}
     channel.declare_queue("s", durable=True, arguments=table)

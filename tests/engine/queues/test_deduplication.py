@@ -57,13 +57,6 @@ def node() -> Node:
     return Node()
 
 
-@pytest.fixture
-def channel(node: Node) -> ClientChannel:
-    channel = node.connect().channel()
-    channel.confirm_select()
-    return channel
-
-
 def test_a_message_published_again_is_confirmed_counted_and_not_stored(
     node: Node, channel: ClientChannel
 ) -> None:

@@ -12,28 +12,7 @@ from harebell.engine.policy_control import clear_policy, set_policy
 from harebell.engine.policy_work import finish
 from harebell.engine.queues.classic import ClassicQueue
 from tests.support.client import ClientChannel
-from tests.support.journal import DelayedJournal
 from tests.support.node import Node
-
-START = 1_700_000_000_000
-
-
-@pytest.fixture
-def node() -> Node:
-    """A broker that knows the time."""
-    journal = DelayedJournal()
-    journal.durable = 1 << 40
-    node = Node(journal)
-    node.clock.wall = START
-    return node
-
-
-@pytest.fixture
-def channel(node: Node) -> ClientChannel:
-    """A channel with confirms."""
-    channel = node.connect().channel()
-    channel.confirm_select()
-    return channel
 
 
 def declare(channel: ClientChannel, name: str = "q", **arguments: Any) -> None:

@@ -19,13 +19,6 @@ def node() -> Node:
     return Node()
 
 
-@pytest.fixture
-def channel(node: Node) -> ClientChannel:
-    channel = node.connect().channel()
-    channel.confirm_select()
-    return channel
-
-
 def declare(channel: ClientChannel, kind: str = "classic", **arguments: Any) -> None:
     table = {f"x-{key.replace('_', '-')}": value for key, value in arguments.items()}
     channel.declare_queue("q", durable=True, arguments={"x-queue-type": kind, "x-retain": "1D", **table})

@@ -12,29 +12,10 @@ from harebell.engine.policy_control import set_policy
 from harebell.engine.policy_work import finish
 from harebell.engine.queues.cursor import Reading
 from harebell.engine.queues.stream import RETENTION_MS, StreamQueue
+from tests.engine.queues.conftest import START
 from tests.support.client import ClientChannel, exchange_declare, queue_declare
 from tests.support.journal import DelayedJournal
 from tests.support.node import Node
-
-START = 1_700_000_000_000
-
-
-@pytest.fixture
-def node() -> Node:
-    """A broker that knows the time and whose journal is durable at once."""
-    journal = DelayedJournal()
-    journal.durable = 1 << 40
-    node = Node(journal)
-    node.clock.wall = START
-    return node
-
-
-@pytest.fixture
-def channel(node: Node) -> ClientChannel:
-    """A channel with confirms."""
-    channel = node.connect().channel()
-    channel.confirm_select()
-    return channel
 
 
 def declare(channel: ClientChannel, name: str = "s", **arguments: Any) -> None:

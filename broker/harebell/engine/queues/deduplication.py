@@ -24,7 +24,7 @@ from librt.vecs import append, vec
 from mypy_extensions import i32, i64
 
 from harebell.content.properties import MESSAGE_ID, Properties, parse_properties
-from harebell.content.scanning import FLAGS_AT, PROPERTIES_AT
+from harebell.content.scanning import FLAGS_AT, HAS_HEADERS, PROPERTIES_AT
 from harebell.content.table import find_entry
 from harebell.errors import MalformedContent
 
@@ -34,9 +34,8 @@ TABLE_IDS: Final = 2048
 LEAST_PLACES: Final = 8
 """Places of a table at first."""
 
-HAS_HEADERS: Final = 0x20
 HAS_MESSAGE_ID: Final = 0x80
-"""Flags in the first and in the second octet of a content header's flag word."""
+"""Flag in the second octet of a content header's flag word."""
 
 EMPTY_TEXT: Final = b"S\x00\x00\x00\x00"
 NOTHING: Final = b""

@@ -16,7 +16,7 @@ from mypy_extensions import i64
 from harebell.content.chunks import ChunkWriter
 from harebell.content.message import Message
 from harebell.content.properties import parse_properties
-from harebell.content.scanning import FLAGS_AT
+from harebell.content.scanning import FLAGS_AT, HAS_HEADERS
 from harebell.content.table import Table, find_entry
 from harebell.engine.arguments import (
     EXPECTED_OFFSET,
@@ -52,9 +52,6 @@ from harebell.ports import Clock, Journal
 from harebell.streaming import StreamLog, StreamReader
 
 EXPECTED_KEY: Final = EXPECTED_OFFSET.encode()
-
-HAS_HEADERS: Final = 0x20
-"""Flag in the first octet of a content header's flag word."""
 
 CHUNK_OCTETS: Final = 1024 * 1024
 """Octets after which a chunk is closed although an earlier one still waits for the journal."""
@@ -384,8 +381,7 @@ class StreamQueue(Queue):
     def settle(self, entry: Unacked) -> None:
         """Note how far a named consumer is; the message stays."""
         self.acked += 1
-        self.unacked_count -= 1
-        self.unacked_bytes -= entry.message.size()
+        self._answered(entry)
         consumer = entry.consumer
         if consumer is None:
             return
@@ -399,6 +395,10 @@ class StreamQueue(Queue):
             if self.wakes_at == NEVER or self.wakes_at > self._clock.wall + OFFSETS_MS:
                 self._expiry.wake(self, self._clock.wall + OFFSETS_MS)
 
+    def _answered(self, entry: Unacked) -> None:
+        self.unacked_count -= 1
+        self.unacked_bytes -= entry.message.size()
+
     def _left(self, consumer: Consumer, offset: i64) -> None:
         cursor = self._leaving.get(consumer)
         if cursor is not None and cursor.tracking is not None:
@@ -410,13 +410,11 @@ class StreamQueue(Queue):
 
     def reject(self, entry: Unacked) -> None:
         """The message stays, and is not delivered to this reader again."""
-        self.unacked_count -= 1
-        self.unacked_bytes -= entry.message.size()
+        self._answered(entry)
 
     def requeue(self, entry: Unacked, failed: bool) -> None:
         """The message stays; its reader has gone, or will not get it again."""
-        self.unacked_count -= 1
-        self.unacked_bytes -= entry.message.size()
+        self._answered(entry)
         consumer = entry.consumer
         if consumer is not None and self._leaving:
             cursor = self._leaving.pop(consumer, None)
@@ -482,9 +480,7 @@ class StreamQueue(Queue):
             for page in pages:
                 self._restore_page(page)
         if writer.count > 0:
-            first: i64 = writer.first
-            following: i64 = writer.next
-            self.log.append(writer.take(self._stamp), first, following, self._stamp)
+            self._append_restored()
         self.next_position = max(self.log.next, self.offsets.get(STORED, 0))
         if next_position > 1 and next_position > self.next_position:
             self.next_position = next_position
@@ -512,13 +508,18 @@ class StreamQueue(Queue):
             if writer.count > 0 and (
                 writer.octets >= CHUNK_OCTETS or message.arrived - self._opened_at > 1000
             ):
-                first: i64 = writer.first
-                following: i64 = writer.next
-                log.append(writer.take(self._stamp), first, following, self._stamp)
+                self._append_restored()
             if writer.count == 0:
                 self._opened_at = self._stamp = message.arrived
             self._stamp = max(self._stamp, message.arrived)
             writer.add(offset, message)
+
+    def _append_restored(self) -> None:
+        """Append the open chunk, for which the journal is durable."""
+        writer = self._writer
+        first: i64 = writer.first
+        following: i64 = writer.next
+        self.log.append(writer.take(self._stamp), first, following, self._stamp)
 
     def drop_all(self) -> None:
         """The stream is deleted; its files go when the journal is durable behind the command."""
