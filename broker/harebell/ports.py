@@ -7,11 +7,12 @@ by the composition root, so that engine and protocol stay free of I/O.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mypy_extensions import i64, mypyc_attr
 
 from harebell.content.message import Message
+from harebell.content.table import Table
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -155,6 +156,23 @@ class AccessControl(ABC):
         done(user)
 
     @abstractmethod
+    def apply(self, kind: str, change: Table) -> None:
+        """Carry out a change of the directory, which was checked before it was journalled.
+
+        Args:
+            kind: what changes; see ``auth/changes.py``.
+            change: what it takes.
+        """
+
+    @abstractmethod
+    def changes(self) -> Iterable[tuple[str, Table]]:
+        """List kinds and changes that make up everything the directory keeps."""
+
+    @abstractmethod
+    def forget_vhost(self, vhost: str) -> None:
+        """A virtual host is deleted: what was granted in it goes."""
+
+    @abstractmethod
     def may_open(self, user: User, vhost: str) -> bool:
         """Tell whether the user has any permission in the virtual host."""
 
@@ -174,6 +192,18 @@ class SessionHandle(ABC):
     @abstractmethod
     def close_session(self, text: str) -> None:
         """Close the connection with 320 CONNECTION_FORCED and this text."""
+
+    def info(self) -> Table:
+        """Describe the connection in the fields of RabbitMQ's HTTP API, without rates."""
+        return {}
+
+    def channel_infos(self) -> list[Table]:
+        """Describe its channels in the fields of RabbitMQ's HTTP API, without rates."""
+        return []
+
+    def consumer_infos(self) -> list[Table]:
+        """Describe its consumers in the fields of RabbitMQ's HTTP API."""
+        return []
 
     @abstractmethod
     def unacked_messages(self, segment: i64) -> list[tuple[int, int, Message, int]]:

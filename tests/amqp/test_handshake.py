@@ -11,7 +11,7 @@ from pamqp.common import FieldTable
 from harebell.amqp.connection import AWAIT_OPEN, AWAIT_START_OK, CLOSING, OPEN, Connection
 from harebell.amqp.handshake import HandshakeOptions, what_is_it
 from harebell.engine.commands import CreateVhost
-from harebell.ports import AccessControl, Login, User
+from harebell.ports import Login, User
 from tests.support.client import CAPABILITIES, FEEDINGS, Client
 from tests.support.node import SERVER_PROPERTIES, Node
 from tests.support.wire import PROTOCOL_HEADER, method, raw_frame, raw_method
@@ -381,10 +381,11 @@ def test_a_stranger_that_hangs_up_leaves_nothing(stranger: Client, node: Node) -
 # a login that takes its time
 
 
-class SlowDirectory(AccessControl):
+class SlowDirectory(UserDirectory):
     """Answers logins when the test says, as password hashing on another thread does."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.waiting: list[tuple[Login, Callable[[User | None], None]]] = []
         self.renewals: list[tuple[bytes, Callable[[User | None], None]]] = []
 

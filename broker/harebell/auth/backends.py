@@ -9,6 +9,7 @@ from typing import Final
 
 from harebell.auth.passwords import PasswordHash, hash_password
 from harebell.auth.permissions import Permissions, TopicPermissions
+from harebell.content.table import Table
 from harebell.ports import AccessControl, Login, User
 
 UNIX_PEER: Final = "unix"
@@ -127,6 +128,16 @@ class UserDirectory(AccessControl):
 
     def authenticate(self, login: Login, done: Callable[[User | None], None]) -> None:
         done(self.check(login).user)
+
+    def apply(self, kind: str, change: Table) -> None:
+        raise NotImplementedError
+
+    def changes(self) -> Iterable[tuple[str, Table]]:
+        return ()
+
+    def forget_vhost(self, vhost: str) -> None:
+        for record in self.users.values():
+            record.permissions.pop(vhost, None)
 
     def may_open(self, user: User, vhost: str) -> bool:
         record = self.users.get(user.name)

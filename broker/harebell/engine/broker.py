@@ -9,12 +9,15 @@ from harebell.content.message import OVERHEAD
 from harebell.content.table import Table
 from harebell.engine.alarms import Alarms
 from harebell.engine.commands import (
+    ChangeAccess,
+    ClearParameter,
     Command,
     CreateVhost,
     DeclareQueue,
     DeleteExchange,
     DeleteQueue,
     DeleteVhost,
+    SetParameter,
     encode,
 )
 from harebell.engine.dispatch import Dispatcher
@@ -29,6 +32,9 @@ from harebell.ports import AccessControl, Clock, Journal
 from harebell.streaming import NoStreams, StreamLogs
 
 DEFAULT_VHOST: Final = "/"
+
+OF_NO_VHOST = CreateVhost | DeleteVhost | SetParameter | ClearParameter | ChangeAccess
+"""Commands that change nothing within one virtual host."""
 
 Pair = tuple[int, int]
 """A queue id and a position."""
@@ -88,6 +94,7 @@ class Broker:
     """Everything one node knows; owned by one event loop, so without locks.
 
     Attributes:
+        parameters: JSON values by virtual host, component and name; the first two are empty for global ones.
         policies_changed: True while queues and exchanges have yet to follow a change of policies.
         own_timeouts: True once a queue or a consumer had an acknowledgement timeout of its own.
 
@@ -125,6 +132,7 @@ class Broker:
         self.alarms = Alarms()
         self.sessions = Sessions()
         self.vhosts: dict[str, Vhost] = {}
+        self.parameters: dict[tuple[str, str, str], str] = {}
         self.not_replayed: list[str] = []
         self.policies_changed = False
         self.own_timeouts = False
@@ -160,7 +168,7 @@ class Broker:
         encoded = encode(command) if durable else b""
         apply(self, command)
         lsn = int(self.journal.command(encoded)) if durable else 0
-        if isinstance(command, CreateVhost | DeleteVhost):
+        if isinstance(command, OF_NO_VHOST):
             return lsn
         return max(lsn, self._journal_auto_deleted(self.vhosts[command.vhost]))
 
@@ -182,7 +190,7 @@ class Broker:
         """
         if isinstance(command, DeclareQueue):
             self._last_queue_id = max(self._last_queue_id, command.queue_id)
-        vhost = None if isinstance(command, CreateVhost | DeleteVhost) else self.vhosts.get(command.vhost)
+        vhost = None if isinstance(command, OF_NO_VHOST) else self.vhosts.get(command.vhost)
         if vhost is not None:
             vhost.replaying = True
         try:

@@ -135,6 +135,44 @@ class SetVhostDefaultQueueType:
 
 
 @dataclass(frozen=True, slots=True)
+class SetVhostMetadata:
+    """What a virtual host is described by: ``description``, ``tags``, ``tracing``, ..."""
+
+    vhost: str
+    metadata: Table
+
+
+@dataclass(frozen=True, slots=True)
+class SetParameter:
+    """A parameter of a component is set; with an empty virtual host and component it is a global one.
+
+    ``value`` is JSON: the engine keeps it and looks at nothing in it.
+    """
+
+    vhost: str
+    component: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearParameter:
+    """A parameter goes."""
+
+    vhost: str
+    component: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAccess:
+    """The directory of users changes; ``kind`` and ``change`` are its own (see ``AccessControl.apply``)."""
+
+    kind: str
+    change: Table
+
+
+@dataclass(frozen=True, slots=True)
 class StoreOffset:
     """A named consumer of a stream acknowledged all before an offset."""
 
@@ -157,6 +195,10 @@ Command = (
     | ClearPolicy
     | SetVhostLimits
     | SetVhostDefaultQueueType
+    | SetVhostMetadata
+    | SetParameter
+    | ClearParameter
+    | ChangeAccess
     | StoreOffset
 )
 
@@ -175,11 +217,15 @@ _KINDS: Final[dict[str, type[Any]]] = {
         ClearPolicy,
         SetVhostLimits,
         SetVhostDefaultQueueType,
+        SetVhostMetadata,
+        SetParameter,
+        ClearParameter,
+        ChangeAccess,
         StoreOffset,
     )
 }
 _KIND: Final = "command"
-_TABLES: Final = ("arguments", "definition", "limits")
+_TABLES: Final = ("arguments", "definition", "limits", "metadata", "change")
 
 
 def encode(command: Command) -> bytes:

@@ -12,6 +12,8 @@ from harebell.content.table import Table
 from harebell.engine.arguments import MAX_PRIORITY, RETAIN, RETAIN_BYTES, SINGLE_ACTIVE_CONSUMER
 from harebell.engine.commands import (
     Bind,
+    ChangeAccess,
+    ClearParameter,
     ClearPolicy,
     Command,
     CreateVhost,
@@ -20,9 +22,11 @@ from harebell.engine.commands import (
     DeleteExchange,
     DeleteQueue,
     DeleteVhost,
+    SetParameter,
     SetPolicy,
     SetVhostDefaultQueueType,
     SetVhostLimits,
+    SetVhostMetadata,
     StoreOffset,
     Unbind,
 )
@@ -62,6 +66,21 @@ def apply(broker: Broker, command: Command) -> None:
             for queue in list(vhost.queues.values()):
                 if not queue.deleted:
                     delete_queue(vhost, queue)
+            broker.access.forget_vhost(command.name)
+            for place in [place for place in broker.parameters if place[0] == command.name]:
+                del broker.parameters[place]
+            return
+        case SetParameter():
+            broker.parameters[(command.vhost, command.component, command.name)] = command.value
+            return
+        case ClearParameter():
+            broker.parameters.pop((command.vhost, command.component, command.name), None)
+            return
+        case ChangeAccess():
+            broker.access.apply(command.kind, command.change)
+            # Routes were worked out with the permissions as they were.
+            for each in broker.vhosts.values():
+                each.topology_changed()
             return
     vhost = broker.vhosts[command.vhost]
     match command:
@@ -90,6 +109,9 @@ def apply(broker: Broker, command: Command) -> None:
             vhost.set_limits(command.limits)
         case SetVhostDefaultQueueType():
             vhost.default_queue_type = command.type_name
+        case SetVhostMetadata():
+            vhost.metadata = command.metadata
+            return
         case StoreOffset():
             stream = vhost.queues.get(command.queue)
             if isinstance(stream, StreamQueue):
@@ -280,6 +302,8 @@ def _goes_unused(vhost: Vhost, exchange: Exchange) -> bool:
 def snapshot(broker: Broker) -> list[Command]:
     """List the commands that make up all durable metadata."""
     commands: list[Command] = []
+    for (place, component, name), value in broker.parameters.items():
+        commands.append(SetParameter(place, component, name, value))
     for vhost in broker.vhosts.values():
         commands.append(CreateVhost(vhost.name))
         commands.extend(_settings(vhost))
@@ -299,6 +323,7 @@ def snapshot(broker: Broker) -> list[Command]:
                     for name, offset in queue.offsets.items()
                 )
         commands.extend(bindings)
+    commands.extend(ChangeAccess(kind, change) for kind, change in broker.access.changes())
     return commands
 
 
@@ -309,6 +334,8 @@ def _settings(vhost: Vhost) -> list[Command]:
         commands.append(SetVhostDefaultQueueType(vhost.name, vhost.default_queue_type))
     if vhost.limits:
         commands.append(SetVhostLimits(vhost.name, vhost.limits))
+    if vhost.metadata:
+        commands.append(SetVhostMetadata(vhost.name, vhost.metadata))
     for operator in (False, True):
         for policy in vhost.policies.kind(operator).all():
             commands.append(SetPolicy(vhost.name, *policy, operator))

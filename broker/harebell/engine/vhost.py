@@ -74,6 +74,7 @@ class Vhost:
         self.policies_changed: bool = False
         self.policy_work: list[Destination] = []
         self.limits: Table = {}
+        self.metadata: Table = {}
         self.max_queues: i64 = -1
         self.max_connections: i64 = -1
         self.connections: int = 0

@@ -30,6 +30,9 @@ LoopName = Annotated[Literal["auto", "uvloop", "asyncio"], BeforeValidator(parse
 QueueTypeName = Annotated[Literal["classic", "quorum", "stream"], BeforeValidator(parse_lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(parse_lower)]
 LogFormat = Annotated[Literal["auto", "text", "json"], BeforeValidator(parse_lower)]
+VerifyPeer = Annotated[Literal["none", "optional", "required"], BeforeValidator(parse_lower)]
+TlsVersion = Literal["1.2", "1.3"]
+PasswordHashing = Annotated[Literal["argon2id", "sha256"], BeforeValidator(parse_lower)]
 Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(parse_switch)]
 
 
@@ -175,6 +178,12 @@ class Auth(Section):
         default=("PLAIN", "AMQPLAIN"), description="SASL mechanisms offered, in order of preference."
     )
 
+    password_hashing: PasswordHashing = Field(
+        default="argon2id",
+        description="How new passwords are hashed: argon2id, or sha256 as RabbitMQ does it, which can then "
+        "read what is exported. Hashes of either kind, and RabbitMQ's others, are accepted.",
+    )
+
     @field_validator("mechanisms")
     @classmethod
     def _known_mechanisms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -268,6 +277,67 @@ class Compat(Section):
     )
 
 
+class Tls(Section):
+    """Encrypted connections; they are offered as soon as a certificate is named."""
+
+    port: int = Field(default=5671, ge=0, le=65535, description="AMQP port for TLS; 0 takes any free one.")
+    certificate: Path | None = Field(
+        default=None, description="File with the certificate and those between it and the root, in PEM form."
+    )
+    key: Path | None = Field(
+        default=None, description="File with the private key; by default it is in the certificate's file."
+    )
+    ca: Path | None = Field(
+        default=None, description="File with the authorities whose client certificates are accepted."
+    )
+    verify: VerifyPeer = Field(
+        default="none",
+        description="Whether clients must show a certificate: none, optional (checked if shown) or required.",
+    )
+    crl: Path | None = Field(
+        default=None, description="File with certificates that were revoked, in PEM form; needs 'ca'."
+    )
+    min_version: TlsVersion = Field(default="1.2", description="Oldest version of TLS accepted: 1.2 or 1.3.")
+    ciphers: str = Field(default="", description="Ciphers of TLS 1.2, in OpenSSL's form; empty for its own.")
+
+
+class Management(Section):
+    """The HTTP API."""
+
+    enabled: bool = Field(default=True, description="Offer the management HTTP API.")
+    bind: Names = Field(
+        default=(), description="Addresses to listen on; by default those of the broker ('server.bind')."
+    )
+    port: int = Field(default=15672, ge=0, le=65535, description="HTTP port; 0 takes any free one.")
+    tls_port: int = Field(
+        default=15671, ge=0, le=65535, description="HTTPS port, if a certificate is named in [tls]."
+    )
+    path_prefix: str = Field(
+        default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="Put before every path: '/rabbit'."
+    )
+    max_body: Size = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Largest body of a request, such as definitions."
+    )
+    sample_interval: Milliseconds = Field(
+        default=5000, ge=100, description="Milliseconds between two looks at the counters, for rates."
+    )
+    load_definitions: Path | None = Field(
+        default=None,
+        description="Definitions (JSON, as RabbitMQ exports them) to import at every start; a folder is read "
+        "file by file.",
+    )
+
+
+class Metrics(Section):
+    """Metrics in Prometheus' text format."""
+
+    enabled: bool = Field(default=True, description="Offer metrics over HTTP.")
+    bind: Names = Field(
+        default=(), description="Addresses to listen on; by default those of the broker ('server.bind')."
+    )
+    port: int = Field(default=15692, ge=0, le=65535, description="HTTP port; 0 takes any free one.")
+
+
 class Settings(Section):
     """Every setting of a node. ``Settings()`` holds the defaults and reads nothing."""
 
@@ -279,6 +349,9 @@ class Settings(Section):
     storage: Storage = Storage()
     log: Log = Log()
     compat: Compat = Compat()
+    tls: Tls = Tls()
+    management: Management = Management()
+    metrics: Metrics = Metrics()
 
 
 def split_address(entry: str) -> tuple[str, int | None]:
