@@ -36,7 +36,16 @@ RUN groupadd --gid 999 harebell \
 COPY --from=build /opt/harebell /opt/harebell
 COPY config/harebell.toml /usr/share/harebell/harebell.toml
 COPY config/docker/defaults.toml /usr/share/harebell/defaults.toml
-COPY --chmod=755 config/docker/rabbitmq-diagnostics /usr/local/bin/rabbitmq-diagnostics
+COPY --chmod=755 \
+    config/docker/rabbitmqctl \
+    config/docker/rabbitmqadmin \
+    config/docker/rabbitmq-diagnostics \
+    config/docker/rabbitmq-plugins \
+    config/docker/rabbitmq-queues \
+    config/docker/rabbitmq-server \
+    config/docker/rabbitmq-streams \
+    config/docker/rabbitmq-upgrade \
+    /usr/local/bin/
 
 ENV PATH="/opt/harebell/bin:${PATH}" \
     HAREBELL_DEFAULTS="/usr/share/harebell/defaults.toml" \

@@ -110,11 +110,13 @@ format: $(DEV)/.ready ## Put sources into the common form
 	$(DEV)/bin/ruff format .
 
 .PHONY: generate
-generate: $(DEV)/.ready ## Write the generated files: config/harebell.toml, docs/settings.md, docs/arguments.md
+generate: $(DEV)/.ready ## Write the generated files: config/harebell.toml, docs/settings.md, arguments.md, metrics.md, cli.md
 	@mkdir -p config docs
 	$(DEV)/bin/harebell config default > config/harebell.toml
 	$(DEV)/bin/harebell config reference > docs/settings.md
 	$(DEV)/bin/harebell config arguments > docs/arguments.md
+	$(DEV)/bin/harebell config metrics > docs/metrics.md
+	$(DEV)/bin/harebell config cli > docs/cli.md
 
 # --- packages ----------------------------------------------------------------------------------------------------
 

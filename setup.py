@@ -74,7 +74,14 @@ def extensions() -> list[Extension]:
         options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
         options += [f"--cache-dir={Path('build') / 'mypy_cache'}"]
         os.environ["MYPYPATH"] = str(SOURCE_ROOT)
-        return mypycify([*options, *files], opt_level="3", debug_level="0", group_name=PACKAGE)
+        found: list[Extension] = mypycify(
+            [*options, *files], opt_level="3", debug_level="0", group_name=PACKAGE
+        )
+        if sys.platform == "linux":
+            # The compiler may then inline our functions into each other: no other library replaces them.
+            for extension in found:
+                extension.extra_compile_args.append("-fno-semantic-interposition")
+        return found
     except (Exception, SystemExit) as error:  # mypycify ends the process when mypy finds an error
         if REQUIRED:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,3 +21,15 @@ def broker_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerP
     with running_broker(tmp_path_factory.mktemp("broker")) as broker:
         yield broker
         broker.assert_unharmed()
+
+
+ONCE = ("cli", "metrics", "settings")
+"""Folders whose tests do not depend on whether the package is compiled."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them, so that ``make test`` runs them in one flavour only."""
+    folders = [Path(__file__).parent / name for name in ONCE]
+    for item in items:
+        if any(folder in item.path.parents for folder in folders):
+            item.add_marker(pytest.mark.once)

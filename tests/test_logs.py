@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -179,3 +180,61 @@ def test_a_reader_that_went_away_does_not_matter(
     stream.close()
     logs.get_logger("node").info("to nobody")
     assert capsys.readouterr().err == ""
+
+
+def test_categories_have_levels_of_their_own_until_they_are_taken_back(stream: io.StringIO) -> None:
+    logs.set_up("info", "text", stream, levels=[("connection", "error"), ("channel", "debug")])
+    connection, channel, node = (logs.get_logger(name) for name in ("connection", "channel", "node"))
+
+    def said() -> set[str]:
+        stream.seek(0)
+        stream.truncate()
+        for name, log in (("connection", connection), ("channel", channel), ("node", node)):
+            log.debug(f"{name} debug")
+            log.info(f"{name} info")
+            log.error(f"{name} error")
+        return {" ".join(line.split()[-2:]) for line in stream.getvalue().splitlines()}
+
+    usual = {"node info", "node error", "channel info", "channel error", "connection error"}
+    assert said() == usual | {"channel debug"}
+    logs.set_level("error")
+    assert said() == {"node error", "channel debug", "channel info", "channel error", "connection error"}
+    logs.set_level("info")
+    logs.set_category_levels(())
+    assert said() == usual | {"connection info"}
+
+
+def test_a_file_is_appended_to_and_opened_anew_when_it_was_moved(stream: io.StringIO, tmp_path: Path) -> None:
+    path = tmp_path / "harebell.log"
+    path.write_text("what was there\n")
+    logs.set_up("info", "text", file=path)
+    log = logs.get_logger("node")
+    log.info("one")
+    path.rename(tmp_path / "harebell.log.1")
+    log.info("two")
+    assert (tmp_path / "harebell.log.1").read_text().splitlines()[0] == "what was there"
+    assert (tmp_path / "harebell.log.1").read_text().endswith("one\n")
+    assert path.read_text().endswith("two\n")
+    assert "one" not in path.read_text()
+    for handler in logging.getLogger().handlers:
+        handler.close()
+
+
+def test_a_file_that_cannot_be_opened_is_an_error_at_start_and_none_later(
+    stream: io.StringIO, tmp_path: Path
+) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        logs.set_up(file=tmp_path / "missing" / "harebell.log")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "harebell.log"
+    logs.set_up("info", "text", file=path)
+    log = logs.get_logger("node")
+    path.unlink()
+    folder.rmdir()
+    log.info("nobody reads this")
+    folder.mkdir()
+    log.info("back again")
+    assert path.read_text().endswith("back again\n")
+    for handler in logging.getLogger().handlers:
+        handler.close()

@@ -105,7 +105,9 @@ def test_the_default_addresses_do_not_need_ipv6(tmp_path: Path) -> None:
     script = (
         "import asyncio; from harebell.node import Node; from harebell.settings import Settings\n"
         "async def main():\n"
-        "    node = Node(Settings()); await node.start(); print(node.addresses); await node.stop()\n"
+        "    off = {'enabled': False}\n"
+        "    node = Node(Settings(management=off, metrics=off))\n"
+        "    await node.start(); print(node.addresses); await node.stop()\n"
         "asyncio.run(main())"
     )
     line = [*isolate, *command()[:1], "-c", script]

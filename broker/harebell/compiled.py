@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Dotted names below ``harebell``. Keep this a plain tuple of string literals.
 HOT_MODULES = (
+    "histograms",
     "ports",
     "paging",
     "streaming",
@@ -30,6 +31,8 @@ HOT_MODULES = (
     "content.scanning",
     "content.chunks",
     "content.chunk_keys",
+    "engine.samples",
+    "engine.counters",
     "engine.destination",
     "engine.options",
     "engine.consumers",
@@ -46,6 +49,7 @@ HOT_MODULES = (
     "engine.queues.retries",
     "engine.expiry",
     "engine.dead_lettering",
+    "engine.queues.stocked",
     "engine.queues.classic",
     "engine.queues.accounts",
     "engine.queues.claims",
@@ -74,6 +78,13 @@ HOT_MODULES = (
     "amqp.publishing",
     "amqp.channel",
     "amqp.connection",
+    "amqp.counting",
+    "engine.inspection",
+    "amqp.inspection",
+    "statistics.rates",
+    "statistics.sampling",
+    "statistics.queues",
+    "statistics.sessions",
     "perf.histogram",
     "perf.confirm_window",
     "perf.inbound",

@@ -29,12 +29,11 @@ from harebell.content.message import Message, address
 from harebell.content.properties import build_header, parse_properties
 from harebell.content.table import Table
 from harebell.engine import policy_control, policy_work
-from harebell.engine.broker import DEFAULT_VHOST
 from harebell.engine.commands import CreateVhost, DeleteVhost
 from harebell.engine.queues.cursor import Reading
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stream import StreamQueue
-from harebell.engine.vhost import Vhost
+from harebell.engine.vhost import DEFAULT_VHOST, Vhost
 from harebell.errors import PRECONDITION_FAILED, BrokerError, MalformedContent
 from harebell.node import Node
 from harebell.ports import User
@@ -123,14 +122,20 @@ class Broker:
     Args:
         port: port to listen on; 0 takes a free one, None opens no port at all (see ``connect_memory``).
         host: address to listen on.
+        management_port: port of the HTTP API; 0 takes a free one, None has none.
         settings: everything else; addresses and storage in it are not used. Defaults in the code apply
             when absent, nothing is read from files or the environment.
     """
 
     def __init__(
-        self, *, port: int | None = 0, host: str = LOOPBACK, settings: Settings | None = None
+        self,
+        *,
+        port: int | None = 0,
+        host: str = LOOPBACK,
+        management_port: int | None = None,
+        settings: Settings | None = None,
     ) -> None:
-        self.settings = _for_embedding(settings, host, port)
+        self.settings = _for_embedding(settings, host, port, management_port)
         self._node: Node | None = None
         self._publishers: dict[str, _Publisher] = {}
 
@@ -191,6 +196,20 @@ class Broker:
         host, port = self._running.addresses[0] if self._running.addresses else ("", self.port)
         shown = f"[{host}]" if ":" in host else host
         return f"amqp://{login}@{shown}:{port}/{quote(vhost, safe='')}"
+
+    @property
+    def management_url(self) -> str:
+        """The URL of the HTTP API, without a path.
+
+        Raises:
+            RuntimeError: it is not started, or was started without ``management_port``.
+        """
+        services = self._running.services
+        for listener in [] if services is None else services.host.listening:
+            if listener.protocol == "http":
+                host = f"[{listener.host}]" if ":" in listener.host else listener.host
+                return f"http://{host}:{listener.port}{self.settings.management.path_prefix}"
+        raise RuntimeError("this broker has no HTTP API; use Broker(management_port=0)")
 
     async def connect_memory(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection without a port: the streams of a client about to send its protocol header."""
@@ -457,13 +476,22 @@ class _Publisher:
         return not returned
 
 
-def _for_embedding(settings: Settings | None, host: str, port: int | None) -> Settings:
+def _for_embedding(
+    settings: Settings | None, host: str, port: int | None, management_port: int | None
+) -> Settings:
     base = settings or Settings()
     server: dict[str, object] = {"bind": () if port is None else (f"[{host}]" if ":" in host else host,)}
     server["port"] = port or 0
     if settings is None:
         server["shutdown_timeout"] = SHUTDOWN_SECONDS
-    return base.model_copy(update={"server": base.server.model_copy(update=server)})
+    management = {"enabled": management_port is not None, "port": management_port or 0, "bind": (host,)}
+    return base.model_copy(
+        update={
+            "server": base.server.model_copy(update=server),
+            "management": base.management.model_copy(update=management),
+            "metrics": base.metrics.model_copy(update={"enabled": False}),
+        }
+    )
 
 
 def _queued_message(message: Message, redelivered: bool) -> QueuedMessage:

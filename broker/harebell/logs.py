@@ -8,10 +8,12 @@ cannot forge lines or drive a terminal.
 
 import json
 import logging
+import logging.handlers
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -56,19 +58,50 @@ def get_logger(domain: str, **values: Any) -> Logger:
     return logger.bind(**values) if values else logger
 
 
+class LogFile(logging.handlers.WatchedFileHandler):
+    """Appends to a file, and opens it anew where it was moved away or deleted, as logrotate does.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # whoever logs must not fail because of it; the next line tries again
+            self.handleError(record)
+
+
 def set_up(
-    level: str = "info", form: Literal["auto", "text", "json"] = "auto", stream: TextIO | None = None
+    level: str = "info",
+    form: Literal["auto", "text", "json"] = "auto",
+    stream: TextIO | None = None,
+    file: Path | None = None,
+    levels: Iterable[tuple[str, str]] = (),
 ) -> None:
-    """Write the logs of the whole process to one stream, in place of earlier handlers.
+    """Write the logs of the whole process to one stream or file, in place of earlier handlers.
 
     Args:
         level: the least severe level written: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
         form: ``text``, ``json``, or ``auto``: text on a terminal and JSON otherwise.
         stream: where to; the standard output when absent.
+        file: where to in place of a stream; ``auto`` is JSON there.
+        levels: of single categories.
+
+    Raises:
+        OSError: the file cannot be opened.
     """
     stream = stream or sys.stdout
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter() if chosen_form(form, stream) == "json" else TextFormatter())
+    handler: logging.Handler
+    if file is None:
+        handler = logging.StreamHandler(stream)
+        form = chosen_form(form, stream)
+    else:
+        handler = LogFile(file)
+    handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
     root = logging.getLogger()
     for earlier in root.handlers[:]:
         root.removeHandler(earlier)
@@ -76,6 +109,20 @@ def set_up(
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a reader of the log that went away must not fill the error output
     set_level(level)
+    set_category_levels(levels)
+
+
+def set_category_levels(levels: Iterable[tuple[str, str]]) -> None:
+    """Give categories levels of their own, at any time; all others follow ``set_level`` again.
+
+    Args:
+        levels: categories, such as ``connection``, and levels.
+    """
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith(ROOT + ".") and isinstance(logger, logging.Logger):
+            logger.setLevel(logging.NOTSET)
+    for category, chosen in levels:
+        logging.getLogger(f"{ROOT}.{category}").setLevel(_LEVELS[chosen])
 
 
 def set_level(level: str) -> None:
@@ -83,11 +130,18 @@ def set_level(level: str) -> None:
 
     Args:
         level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``. Below ``info`` only our own
-            domains
-            become more talkative.
+            domains become more talkative.
+
+    Raises:
+        KeyError: there is no such level.
     """
     logging.getLogger(ROOT).setLevel(_LEVELS[level])
     logging.getLogger().setLevel(max(_LEVELS[level], logging.INFO))
+
+
+def level() -> str:
+    """Give the least severe level that is written."""
+    return logging.getLevelName(logging.getLogger(ROOT).getEffectiveLevel()).lower()
 
 
 def chosen_form(form: Literal["auto", "text", "json"], stream: TextIO) -> Literal["text", "json"]:

@@ -16,18 +16,29 @@ from pathlib import Path
 from typing import Final
 
 from harebell import __version__, logs
+from harebell.administration.definitions import brings_users, import_at_start
+from harebell.administration.host import Listener
 from harebell.amqp.handshake import HandshakeOptions
-from harebell.auth.backends import default_directory
+from harebell.auth import changes
+from harebell.auth.attempts import LoginAttempts
+from harebell.auth.backends import ADMINISTRATOR, UserDirectory
+from harebell.auth.passwords import hash_password
 from harebell.content.table import Table
 from harebell.engine import policy_work
 from harebell.engine.alarms import DAMAGE, DISK_FULL, UNREADABLE
-from harebell.engine.broker import DEFAULT_VHOST, Broker, Limits
-from harebell.engine.commands import DeclareQueue, decode, encode
+from harebell.engine.broker import Broker, Limits
+from harebell.engine.commands import ChangeAccess, DeclareQueue, decode, encode
 from harebell.engine.metadata import snapshot
 from harebell.engine.queues.stream import StreamQueue
+from harebell.engine.vhost import DEFAULT_VHOST
+from harebell.node_services import Services
+from harebell.ports import Clock
+from harebell.server.certificate_watch import CertificateWatch
 from harebell.server.clock import set_clock
+from harebell.server.dump import dump
 from harebell.server.listener import Server, ServerOptions
 from harebell.server.memory import available_bytes
+from harebell.server.systemd import Notifier
 from harebell.settings import Settings, find_data_dir
 from harebell.storage.damage import Lost, read_damage, remember
 from harebell.storage.data_dir import DataDirError
@@ -38,8 +49,9 @@ from harebell.storage.recovery import Recovered
 from harebell.storage.segments import SEGMENT_BYTES
 from harebell.storage.store import Events, Store
 from harebell.storage.streams.memory import MemoryStreamLogs
+from harebell.tls import Certificates
 
-Banner = Callable[[Sequence[tuple[str, int]], Path | None], None]
+Banner = Callable[[Sequence[Listener], Path | None], None]
 
 CAPABILITIES: Final = (
     "publisher_confirms",
@@ -55,6 +67,9 @@ CAPABILITIES: Final = (
 TOKEN_BYTES: Final = 16
 RECOVERED_PREFIX: Final = "harebell.recovered."
 """Name, up to its number, of a queue whose declaration was damaged."""
+
+PORT_NAMES: Final = {"amqp/ssl": "amqps", "http/prometheus": "metrics"}
+"""What the ports file calls listeners, where it is not their protocol."""
 
 UPKEEP_SECONDS: Final = 0.5
 """Between two looks at which segments of the journal can go."""
@@ -73,8 +88,11 @@ class Node:
         segment_bytes: octets after which the journal goes on in a new file.
 
     Attributes:
-        addresses: hosts and ports listened on, once started.
+        addresses, tls_addresses: hosts and ports listened on for AMQP, once started.
+        certificates: those of the TLS listeners, loaded anew when they change.
         server: what listens, while started.
+        services: what runs beside the server, while started.
+        stopping: set when somebody who administers the node wants it to stop.
         failed: set when the disk cannot be trusted any more and the node must stop at once.
 
     Raises:
@@ -99,8 +117,13 @@ class Node:
             )
         self.broker = build_broker(settings, self._store)
         self.addresses: list[tuple[str, int]] = []
+        self.tls_addresses: list[tuple[str, int]] = []
+        self.certificates = CertificateWatch()
         self.server: Server | None = None
         self.failed = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self.services: Services | None = None
+        self._data_dir = data_dir
         self._upkeep: asyncio.TimerHandle | None = None
         self._damaged = False
 
@@ -109,29 +132,114 @@ class Node:
 
         Raises:
             OSError: an address cannot be listened on.
+            DefinitionsError: the definitions to import at start cannot be.
         """
         server = Server(self.broker, handshake_options(self.settings), server_options(self.settings))
+        services = Services(
+            node_name(self.settings), self.settings, self.broker, server, self._data_dir, self.stopping.set
+        )
         if self._store is not None:
             self._begin(self._store, server)
+        self._begin_passwords(server)
         try:
-            self.addresses = await server.start(self.settings.server.listeners())
-        except OSError:
+            import_at_start(services.admin, self._log)
+            self.addresses = await server.start(self.settings.plain_listeners())
+            services.host.listening += [Listener("amqp", host, port) for host, port in self.addresses]
+            await self._start_tls(server, services)
+            await services.start()
+        except BaseException:
+            await services.stop()
+            await server.stop()
+            self._stop_passwords()
             self._close_store()
             raise
         self.server = server
-        log = logs.get_logger("node")
+        self.services = services
+        services.host.expiries = self._certificate_ends
+        self.certificates.add("https", services.certificates)
+        self.certificates.start()
         for host, port in self.addresses:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            log.info(f"started TCP listener on {shown}")
+            self._log.info(f"started TCP listener on {shown}")
+        for host, port in self.tls_addresses:
+            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            self._log.info(f"started TLS (SSL) listener on {shown}")
+
+    async def _start_tls(self, server: Server, services: Services) -> None:
+        """Listen for TLS if a certificate is named, and keep an eye on its files.
+
+        Raises:
+            TlsError: the certificate cannot be used.
+            OSError: an address cannot be listened on.
+        """
+        tls = self.settings.tls
+        if tls.certificate is None:
+            return
+        certificates = Certificates(tls)
+        self.tls_addresses = await server.start_tls(self.settings.tls_listeners(), certificates)
+        listening = [Listener("amqp/ssl", host, port) for host, port in self.tls_addresses]
+        services.host.listening += listening
+        self.certificates.add("amqp/ssl", certificates)
+
+    def _certificate_ends(self) -> list[tuple[Listener, int]]:
+        """List the TLS listeners and when their certificates end, unix seconds."""
+        listening = [] if self.services is None else self.services.host.listening
+        ends = [(each, self.certificates.ends(each.protocol)) for each in listening]
+        return [(each, seconds) for each, seconds in ends if seconds is not None]
+
+    async def drain(self) -> None:
+        """Say that the node is about to stop, and give load balancers time to send clients elsewhere."""
+        if self.services is not None:
+            self.services.host.stopping = True
+        if self.settings.drain.delay:
+            self._log.info(f"draining: not in service, clients are closed in {self.settings.drain.delay:g} s")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.drain.delay):
+                    await self.failed.wait()
+
+    def dump(self) -> None:
+        """Write to the log what the node is busy with."""
+        if self.server is not None:
+            dump(self.server)
 
     async def stop(self) -> None:
         """Close every connection, write what is left, and stop; safe to call twice."""
         server, self.server = self.server, None
+        services, self.services = self.services, None
+        self.certificates.stop()
+        if server is not None:
+            server.close_listeners()
         try:
-            if server is not None:
-                await server.stop()
+            if services is not None:
+                await services.stop()
         finally:
-            self._close_store()
+            try:
+                if server is not None:
+                    await server.stop()
+            finally:
+                self._stop_passwords()
+                self._close_store()
+
+    def _begin_passwords(self, server: Server) -> None:
+        """Let passwords be verified on threads whose answers come back to the event loop."""
+        loop = asyncio.get_running_loop()
+
+        def answer(callback: Callable[[], None]) -> None:
+            set_clock(self.broker.clock)
+            callback()
+            server.turn.run()
+
+        def post(callback: Callable[[], None]) -> None:
+            loop.call_soon_threadsafe(answer, callback)
+
+        access = self.broker.access
+        if isinstance(access, UserDirectory):
+            access.passwords.begin(post)
+
+    def _stop_passwords(self) -> None:
+        access = self.broker.access
+        if isinstance(access, UserDirectory):
+            access.passwords.stop()
 
     def _begin(self, store: Store, server: Server) -> None:
         """Start writing to the journal; what recovery and the default objects appended goes first."""
@@ -227,14 +335,12 @@ class Node:
 
 
 def build_broker(settings: Settings, store: Store | None) -> Broker:
-    """Make the engine the settings describe: what the store recovered, or a default virtual host."""
+    """Make the engine the settings describe: what the store recovered, or a default user and virtual host."""
     auth = settings.auth
-    access = default_directory(
-        auth.default_user,
-        auth.default_pass.get_secret_value().encode(),
-        auth.default_vhost,
-        auth.loopback_users,
-    )
+    # In memory the first user's password is hashed at every start, and a start must be fast.
+    hashing = "sha256" if store is None else auth.password_hashing
+    clock = Clock()
+    access = UserDirectory(auth.loopback_users, hashing, LoginAttempts(auth.free_login_failures, clock))
     limits = Limits(
         max_message_size=settings.amqp.max_message_size,
         max_transaction_size=settings.amqp.max_transaction_size,
@@ -242,20 +348,31 @@ def build_broker(settings: Settings, store: Store | None) -> Broker:
         default_queue_type=settings.queue.default_queue_type,
         continue_death_history=settings.queue.continue_death_history,
         count_every_return=settings.queue.count_every_return,
+        max_channels=settings.limits.max_channels,
     )
     journal = NullJournal() if store is None else store.journal
     pager = None if store is None else store.pager
     streams = MemoryStreamLogs() if store is None else store.streams
-    broker = Broker(
-        access, journal, limits, new_token, server_properties(settings), pager=pager, streams=streams
-    )
+    broker = Broker(access, journal, limits, new_token, server_properties(settings), clock, pager, streams)
     if store is not None:
         try:
             restore(broker, store)
         except OSError as error:
             raise DataDirError(f"what streams keep cannot be read: {error}") from None
-    broker.ensure_vhost(auth.default_vhost)
+    if not access.users and not brings_users(settings):
+        make_first_user(broker, settings, hashing)
     return broker
+
+
+def make_first_user(broker: Broker, settings: Settings, hashing: str) -> None:
+    """Make the administrator, and the virtual host, of a node without users; others stay as they are."""
+    auth = settings.auth
+    password = hash_password(auth.default_pass.get_secret_value().encode(), hashing)
+    broker.ensure_vhost(auth.default_vhost)
+    made = changes.put_user(auth.default_user, password, (ADMINISTRATOR,))
+    granted = changes.set_permissions(auth.default_user, auth.default_vhost, ".*", ".*", ".*")
+    for change in (made, granted):
+        broker.commit(ChangeAccess(*change), durable=True)
 
 
 def restore(broker: Broker, store: Store) -> None:
@@ -317,6 +434,8 @@ def adopt_orphans(broker: Broker, store: Store, deleted: set[int], sentences: li
     lost = bool(recovered.missing) or any(not each.harmless for each in recovered.damage)
     streams = leftover - deleted if lost else set()
     orphans = set(recovered.orphans) | streams
+    if orphans:
+        broker.ensure_vhost(DEFAULT_VHOST)
     for queue_id in sorted(orphans):
         name = f"{RECOVERED_PREFIX}{queue_id}"
         while name in broker.vhosts[DEFAULT_VHOST].queues:
@@ -354,16 +473,29 @@ def server_options(settings: Settings) -> ServerOptions:
         memory_limit=settings.limits.memory_limit(available_bytes()),
         disk_free_limit=settings.limits.disk_free_limit,
         outbound_buffer=settings.limits.outbound_buffer,
+        proxy_trusted=settings.server.proxy_trusted if settings.server.proxy_protocol else (),
+        max_handshakes=settings.limits.max_handshakes,
+        max_handshakes_per_address=settings.limits.max_handshakes_per_address,
+        certificate_login=(
+            settings.auth.ssl_cert_login_from,
+            settings.auth.ssl_cert_login_san_type,
+            settings.auth.ssl_cert_login_san_index,
+        ),
+        drain_spread=settings.drain.spread,
     )
+
+
+def node_name(settings: Settings) -> str:
+    """Give the name of the node."""
+    return settings.compat.node_name or "rabbit@" + socket.gethostname()
 
 
 def server_properties(settings: Settings) -> Table:
     """Give what ``connection.start`` says of the broker: a compatible identity, and our own name in it."""
     compat = settings.compat
-    node_name = compat.node_name or "rabbit@" + socket.gethostname()
     return {
         "capabilities": dict.fromkeys(CAPABILITIES, True),
-        "cluster_name": compat.cluster_name or node_name,
+        "cluster_name": compat.cluster_name or node_name(settings),
         "copyright": "harebell contributors",
         "information": f"harebell {__version__}, compatible with {compat.product} {compat.version}",
         "platform": f"Python {platform.python_version()} / harebell {__version__}",
@@ -383,6 +515,8 @@ async def run(
     ports_file: Path | None = None,
     shutdown_trigger: asyncio.Event | None = None,
     banner: Banner | None = None,
+    notifier: Notifier | None = None,
+    started: Callable[[Node], None] | None = None,
 ) -> int:
     """Run a node until ``shutdown_trigger`` is set.
 
@@ -390,7 +524,9 @@ async def run(
         settings: those of the node.
         ports_file: gets the ports listened on as JSON, once they are open.
         shutdown_trigger: ends the run; without one it runs until cancelled.
-        banner: called with the addresses and the data folder when the node is ready.
+        banner: called with what is listened on and the data folder when the node is ready.
+        notifier: tells the service manager how the node is.
+        started: called with the node when it is ready, so that signals can reach it.
 
     Returns:
         The exit code: 0, or 1 if the disk failed.
@@ -408,15 +544,24 @@ async def run(
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         if ports_file is not None:
-            _write_ports(ports_file, node.addresses)
+            _write_ports(ports_file, node)
         if banner is not None:
-            banner(node.addresses, data_dir)
+            banner([] if node.services is None else node.services.host.listening, data_dir)
         log.info("Server startup complete; 0 plugins started.")
-        await _first(shutdown_trigger or asyncio.Event(), node.failed)
+        if notifier is not None:
+            notifier.ready("serving")
+        if started is not None:
+            started(node)
+        await _first(shutdown_trigger or asyncio.Event(), node.failed, node.stopping)
         if not node.failed.is_set():
             log.info("shutting down")
+            if notifier is not None:
+                notifier.stopping("letting go of clients")
+            await node.drain()
     finally:
         await node.stop()
+        if notifier is not None:
+            notifier.close()
         log.info("stopped")
     return 1 if node.failed.is_set() else 0
 
@@ -431,8 +576,12 @@ async def _first(*events: asyncio.Event) -> None:
             wait.cancel()
 
 
-def _write_ports(path: Path, addresses: Sequence[tuple[str, int]]) -> None:
+def _write_ports(path: Path, node: Node) -> None:
     """Write the ports in one step, so that a reader never sees half a file."""
+    ports: dict[str, int] = {}
+    if node.services is not None:
+        for listener in node.services.host.listening:
+            ports.setdefault(PORT_NAMES.get(listener.protocol, listener.protocol), listener.port)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps({"amqp": addresses[0][1]}) + "\n")
+    temporary.write_text(json.dumps(ports) + "\n")
     os.replace(temporary, path)

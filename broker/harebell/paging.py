@@ -23,6 +23,9 @@ PAGE_OCTETS: Final = 512 * 1024
 NO_LIMIT: Final = 1 << 62
 """A budget that is never used up."""
 
+NOWHERE: Final = -2
+"""Location of a message that left its page: nothing is read for it, for its record's file may go."""
+
 FLAGGED: Final = 1
 RETURN: Final = 2
 """How often a message came back: ``RETURN`` times the returns, plus ``FLAGGED`` if it is to be flagged."""
@@ -45,7 +48,7 @@ class Page:
         count: how many there are.
         positions: 8 octets for each, its position; empty if they are ``first``, ``first + 1`` and so on.
         locations: 8 octets for each: twice the lsn of its journal record, or twice the offset in the spill
-            log and one.
+            log and one; ``NOWHERE`` for one that is here no longer.
         returns: 4 octets for each, see ``RETURN``; empty if none ever came back.
         octets: header and body octets of all, for headers an estimate.
         bodies: body octets of all.

@@ -13,6 +13,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from harebell.content.message import Message
 from harebell.content.table import Table
+from harebell.histograms import Commits
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -25,9 +26,11 @@ class Journal(ABC):
     Attributes:
         durable: the highest lsn known to be on stable storage.
         appended: the lsn behind everything appended.
+        commits: how long the disk took.
     """
 
     def __init__(self) -> None:
+        self.commits = Commits()
         self.durable: i64 = 0
         self.appended: i64 = 0
 
@@ -107,11 +110,13 @@ class User:
     Attributes:
         name: the user name.
         tags: management tags (``administrator``, ``impersonator``, ...).
+        unlimited: whether every permission is granted, everywhere: to nobody who logged in.
     """
 
-    def __init__(self, name: str, tags: frozenset[str]) -> None:
+    def __init__(self, name: str, tags: frozenset[str], unlimited: bool = False) -> None:
         self.name = name
         self.tags = tags
+        self.unlimited = unlimited
 
 
 class Login:
@@ -123,6 +128,10 @@ class Login:
         password: as claimed; empty for EXTERNAL.
         peer: the peer's address, as text.
         certificate_name: the name in the peer's verified certificate, or None.
+        protocol: what it is counted under: ``amqp`` or ``http``.
+
+    Attributes:
+        refusal: why it was refused, for the log; a client is not told all of it.
     """
 
     def __init__(
@@ -132,12 +141,15 @@ class Login:
         password: bytes,
         peer: str = "",
         certificate_name: str | None = None,
+        protocol: str = "amqp",
     ) -> None:
         self.mechanism = mechanism
         self.username = username
         self.password = password
         self.peer = peer
         self.certificate_name = certificate_name
+        self.protocol = protocol
+        self.refusal = ""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -156,12 +168,15 @@ class AccessControl(ABC):
         done(user)
 
     @abstractmethod
-    def apply(self, kind: str, change: Table) -> None:
+    def apply(self, kind: str, change: Table) -> Iterable[str]:
         """Carry out a change of the directory, which was checked before it was journalled.
 
         Args:
             kind: what changes; see ``auth/changes.py``.
             change: what it takes.
+
+        Returns:
+            The virtual hosts in which somebody's permissions are others now.
         """
 
     @abstractmethod
@@ -175,6 +190,10 @@ class AccessControl(ABC):
     @abstractmethod
     def may_open(self, user: User, vhost: str) -> bool:
         """Tell whether the user has any permission in the virtual host."""
+
+    def limit(self, user: User, name: str) -> int:
+        """Give a limit of the user: ``max-connections`` or ``max-channels``; negative is none."""
+        return -1
 
     @abstractmethod
     def allowed(self, user: User, vhost: str, permission: str, name: str) -> bool:

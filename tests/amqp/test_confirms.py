@@ -9,6 +9,8 @@ from pamqp import commands
 
 from harebell.amqp.confirms import Confirms
 from harebell.amqp.outbox import Outbox, OutboxSet
+from harebell.histograms import Durations
+from harebell.ports import Clock
 from tests.support.client import Client, ClientChannel
 from tests.support.journal import DelayedJournal
 from tests.support.node import Node
@@ -30,7 +32,7 @@ def answers(out: Outbox) -> list[tuple[str, int, bool]]:
 
 
 def test_a_batch_is_one_ack_with_multiple() -> None:
-    confirms, out = Confirms(), Outbox(OutboxSet())
+    confirms, out = Confirms(Clock(), Durations()), Outbox(OutboxSet())
     for _ in range(5):
         confirms.count(0)
     assert not confirms.emit(out, 1, 0)
@@ -42,7 +44,7 @@ def test_a_batch_is_one_ack_with_multiple() -> None:
 
 
 def test_a_refused_message_splits_the_batch() -> None:
-    confirms, out = Confirms(), Outbox(OutboxSet())
+    confirms, out = Confirms(Clock(), Durations()), Outbox(OutboxSet())
     for lsn in (0, 0, -1, 0, -1, -1, 0):
         confirms.count(lsn)
     confirms.emit(out, 1, 0)
@@ -57,7 +59,7 @@ def test_a_refused_message_splits_the_batch() -> None:
 
 
 def test_nothing_is_confirmed_before_it_is_durable() -> None:
-    confirms, out = Confirms(), Outbox(OutboxSet())
+    confirms, out = Confirms(Clock(), Durations()), Outbox(OutboxSet())
     confirms.count(10)
     assert confirms.emit(out, 1, 9)
     assert answers(out) == []
@@ -72,7 +74,7 @@ def test_nothing_is_confirmed_before_it_is_durable() -> None:
 
 @given(st.data())
 def test_every_message_is_answered_once_in_order_and_never_early(data: st.DataObject) -> None:
-    confirms, out = Confirms(), Outbox(OutboxSet())
+    confirms, out = Confirms(Clock(), Durations()), Outbox(OutboxSet())
     lsns: list[int] = []
     told: list[str] = []
     last = durable = 0
@@ -350,3 +352,30 @@ def test_confirms_do_not_overtake_a_select_ok_that_waits(durable_node: Node) -> 
         "Confirm.SelectOk",
         "Basic.Ack",
     ]
+
+
+def test_waiting_for_confirms_is_counted_batch_by_batch() -> None:
+    clock, waits = Clock(), Durations()
+    confirms, out = Confirms(clock, waits), Outbox(OutboxSet())
+    for lsn, now in ((10, 1000), (20, 1030)):
+        clock.now = now
+        for _ in range(3):
+            confirms.count(lsn)
+        assert confirms.emit(out, 1, 9)
+    clock.now = 1100
+    confirms.emit(out, 1, 10)
+    assert (sum(waits.counts()), waits.total) == (3, 300)
+    clock.now = 1130
+    confirms.emit(out, 1, 20)
+    assert (sum(waits.counts()), waits.total) == (6, 600)
+    confirms.count(20)
+    confirms.emit(out, 1, 20)
+    assert waits.counts()[0] == 1
+
+
+def test_confirmed_messages_are_counted_without_refused_ones() -> None:
+    confirms, out = Confirms(Clock(), Durations()), Outbox(OutboxSet())
+    for lsn in (0, -1, 0):
+        confirms.count(lsn)
+    confirms.emit(out, 1, 0)
+    assert (confirms.published, confirms.confirmed) == (3, 2)

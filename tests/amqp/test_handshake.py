@@ -10,6 +10,7 @@ from pamqp.common import FieldTable
 
 from harebell.amqp.connection import AWAIT_OPEN, AWAIT_START_OK, CLOSING, OPEN, Connection
 from harebell.amqp.handshake import HandshakeOptions, what_is_it
+from harebell.auth.backends import UserDirectory
 from harebell.engine.commands import CreateVhost
 from harebell.ports import Login, User
 from tests.support.client import CAPABILITIES, FEEDINGS, Client
@@ -515,3 +516,130 @@ def test_a_secret_renewed_after_the_end_changes_nothing(node: Node) -> None:
     directory.renewals[0][1](None)
     node.turn()
     client.expect_silence()
+
+
+def reader(node: Node) -> Client:
+    """Connect as a user who may read and nothing else."""
+    node.users.put_user("u", node.users.users["guest"].password)
+    node.users.set_permissions("u", "/", "", "", ".*")
+    client = node.client()
+    client.open(username="u")
+    return client
+
+
+def renew(client: Client) -> None:
+    client.send(0, commands.Connection.UpdateSecret(new_secret="s3cret", reason="expired"))
+
+
+def test_a_renewed_user_goes_by_the_permissions_of_that_moment(node: Node) -> None:
+    own = node.connect().channel()
+    for queue in ("kept", "lost", "gone"):
+        own.declare_queue(queue, auto_delete=queue == "gone")
+    client = reader(node)
+    channel = client.channel()
+    for queue in ("kept", "lost", "gone"):
+        channel.consume(queue, queue)
+    own.publish(b"held", key="lost")
+    (held,) = channel.deliveries()
+    node.users.set_permissions("u", "/", "", "", "^kept$")
+    renew(client)
+    assert [channel.expect(commands.Basic.Cancel).consumer_tag for _ in range(2)] == ["lost", "gone"]
+    client.expect(commands.Connection.UpdateSecretOk)
+    assert [queue.consumer_count() for queue in (node.queue("kept"), node.queue("lost"))] == [1, 0]
+    assert "gone" not in node.vhost.queues, "an auto-delete queue goes with its last consumer"
+    channel.ack(held.tag)
+    assert node.queue("lost").unacked_count == 0, "what was delivered stays answerable"
+
+
+def test_replies_need_no_permission_after_a_renewal_either(node: Node) -> None:
+    client = reader(node)
+    channel = client.channel()
+    channel.consume("amq.rabbitmq.reply-to", "replies", no_ack=True)
+    node.users.set_permissions("u", "/", "", "", "")
+    renew(client)
+    client.expect(commands.Connection.UpdateSecretOk)
+    client.expect_silence()
+
+
+def test_what_a_queue_retains_is_read_on_with_permission_on_that_queue(node: Node) -> None:
+    own = node.connect().channel()
+    own.declare_queue("q", durable=True, arguments={"x-retain": "1h"})
+    client = reader(node)
+    channel = client.channel()
+    channel.qos(10)
+    channel.consume("q", "history", arguments={"x-stream-offset": "first"})
+    node.users.set_permissions("u", "/", "", "", "^q$")
+    renew(client)
+    client.expect(commands.Connection.UpdateSecretOk)
+    client.expect_silence()
+    node.users.set_permissions("u", "/", "", "", "^other$")
+    renew(client)
+    assert channel.expect(commands.Basic.Cancel).consumer_tag == "history"
+
+
+def test_a_renewed_user_without_the_virtual_host_is_530(node: Node) -> None:
+    client = reader(node)
+    node.users.clear_permissions("u", "/")
+    renew(client)
+    client.expect_close(530, commands.Connection.UpdateSecret, "access to vhost '/' refused for user 'u'")
+
+
+def test_a_renewed_user_has_the_tags_of_that_moment(node: Node) -> None:
+    client = node.connect()
+    node.users.put_user("guest", None, ("impersonator",))
+    renew(client)
+    client.expect(commands.Connection.UpdateSecretOk)
+    assert client.connection.user is not None
+    assert client.connection.user.tags == {"impersonator"}
+
+
+# limits of a user
+
+
+def test_a_user_has_as_many_connections_as_the_limit_says(node: Node) -> None:
+    first = reader(node)
+    node.users.set_limits("u", {"max-connections": 1})
+    stranger = node.client()
+    stranger.start()
+    stranger.start_ok("u")
+    stranger.expect(commands.Connection.Tune)
+    stranger.tune_ok()
+    stranger.send(0, commands.Connection.Open(virtual_host="/"))
+    words = "NOT_ALLOWED - connection refused for user 'u': user connection limit (1) is reached"
+    assert stranger.expect_close(530, commands.Connection.Open) == words
+    node.connect()
+    first.hang_up()
+    node.client().open(username="u")
+    assert node.broker.sessions.count("u") == 1
+
+
+def test_a_user_has_as_many_channels_as_the_limit_says_on_all_connections_together(node: Node) -> None:
+    first = reader(node)
+    second = node.client()
+    second.open(username="u")
+    node.users.set_limits("u", {"max-channels": 2})
+    closed = first.channel()
+    second.channel()
+    closed.close()
+    first.channel(7)
+    second.send(2, commands.Channel.Open())
+    text = second.expect_close(
+        530, commands.Channel.Open, "NOT_ALLOWED - number of channels opened for user 'u'"
+    )
+    assert text.endswith(" has reached the maximum allowed user limit of (2)")
+    first.channel(8)
+
+
+@pytest.mark.parametrize("limit", [-1, -5])
+def test_a_negative_limit_is_none(node: Node, limit: int) -> None:
+    client = reader(node)
+    node.users.set_limits("u", {"max-connections": limit, "max-channels": limit})
+    client.channel()
+    node.client().open(username="u")
+
+
+def test_a_limit_of_0_forbids(node: Node) -> None:
+    client = reader(node)
+    node.users.set_limits("u", {"max-channels": 0})
+    client.send(1, commands.Channel.Open())
+    client.expect_close(530, commands.Channel.Open, "limit of (0)")

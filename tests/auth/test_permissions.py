@@ -13,7 +13,7 @@ from harebell.errors import PRECONDITION_FAILED, BrokerError
     [
         (".*", "anything", True),
         (".*", "", True),
-        ("", "", False),
+        ("", "", True),
         ("", "x", False),
         ("^$", "x", False),
         ("log", "my-logs", True),
@@ -24,7 +24,7 @@ from harebell.errors import PRECONDITION_FAILED, BrokerError
         ("ü", "grün", True),
     ],
 )
-def test_a_pattern_matches_anywhere_unless_anchored_and_an_empty_one_nothing(
+def test_a_pattern_matches_anywhere_unless_anchored_and_an_empty_one_the_empty_name(
     pattern: str, name: str, matches: bool
 ) -> None:
     assert NamePattern(pattern).matches(name) is matches
@@ -72,12 +72,13 @@ def test_an_unknown_permission_is_an_error_not_a_refusal() -> None:
         (r"^{username}\.{vhost}$", "alice.shop", True),
         (r"^{client_id}", "alice", False),
         ("", "alice.orders", False),
+        ("", "", True),
         (".*", "", True),
         ("^a{2}$", "aa", True),
     ],
 )
 def test_topic_patterns_know_the_user_and_the_vhost(pattern: str, key: str, matches: bool) -> None:
-    permissions = TopicPermissions(pattern, "", "alice", "shop")
+    permissions = TopicPermissions(pattern, "^none$", "alice", "shop")
     assert permissions.allow("write", key) is matches
     assert not permissions.allow("read", key)
 

@@ -15,13 +15,14 @@ SECONDS = 20.0
 
 
 def clean_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this process's environment without anything that configures a broker."""
+    """Return this process's environment without anything that configures a broker; data goes below home."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("HAREBELL_", "RABBITMQ_", "XDG_")) and name not in ("HOME", "STATE_DIRECTORY")
     }
-    return {**kept, "HOME": str(home), **(extra or {})}
+    # Run by root, a broker without it would use the data of the machine.
+    return {**kept, "HOME": str(home), "STATE_DIRECTORY": str(home / "state"), **(extra or {})}
 
 
 def harebell(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from harebell.administration.host import Listener
 from harebell.cli.banner import banner
 from harebell.settings import Auth, Settings, Storage
 
@@ -9,7 +10,8 @@ from harebell.settings import Auth, Settings, Storage
 def show(
     settings: Settings, addresses: list[tuple[str, int]], data: Path | None = None, colour: bool = False
 ) -> str:
-    return banner(settings, addresses, data, hot_path="compiled", loop="uvloop", colour=colour)
+    listeners = [Listener("amqp", host, port) for host, port in addresses]
+    return banner(settings, listeners, data, hot_path="compiled", loop="uvloop", colour=colour)
 
 
 def test_it_has_six_lines_and_a_url_to_copy() -> None:
@@ -29,6 +31,19 @@ def test_a_password_that_is_not_the_known_one_is_not_shown() -> None:
     text = show(Settings(auth=auth), [("127.0.0.1", 5672)])
     assert "amqp://ad%20min@127.0.0.1:5672/" in text
     assert "hunter2" not in text
+
+
+def test_it_names_what_else_is_listened_on() -> None:
+    listeners = [
+        Listener("amqp/ssl", "0.0.0.0", 5671),
+        Listener("http", "0.0.0.0", 15672),
+        Listener("http", "::", 15672),
+        Listener("http/prometheus", "127.0.0.1", 15692),
+    ]
+    text = banner(Settings(), listeners, None, hot_path="compiled", loop="uvloop", colour=False)
+    assert "  AMQP     amqps://guest:guest@127.0.0.1:5671/\n" in text
+    assert "  HTTP     http://127.0.0.1:15672/api/\n" in text
+    assert "  Metrics  http://127.0.0.1:15692/metrics\n" in text
 
 
 def test_it_names_the_data_folder_or_says_that_there_is_none() -> None:

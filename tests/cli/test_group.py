@@ -30,6 +30,16 @@ def test_every_command_can_be_loaded_and_explains_itself(
     assert name in capsys.readouterr().out.splitlines()[0]
 
 
+@pytest.mark.parametrize("arguments", [[], ["queues"], ["health"]])
+def test_a_group_without_a_command_shows_its_help(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 64
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Usage: harebell")
+    assert len(lines) > 8
+
+
 def test_help_imports_no_command() -> None:
     code = (
         "import sys; from harebell.cli.group import run\n"

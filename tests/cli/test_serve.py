@@ -51,7 +51,7 @@ def test_the_banner_goes_beside_the_logs(tmp_path: Path) -> None:
     assert f"amqp://guest:guest@127.0.0.1:{broker.port}/" in banner
     assert "in memory" in banner
     assert "\x1b" not in banner, "no colours where no terminal is"
-    assert len(banner.splitlines()) == 6
+    assert len(banner.splitlines()) == 8
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_69(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.once
 PACKAGE = Path(harebell.__file__).parent
 CORE = ("amqp", "engine", "content", "auth")
 
-ARGUMENT_KEYS = {"engine/arguments.py"}
+ARGUMENT_KEYS = {"engine/arguments.py", "engine/redrive.py"}
 ARGUMENT_KEY_FOLDERS = ("engine/exchanges/",)
 
 

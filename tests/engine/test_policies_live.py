@@ -333,6 +333,7 @@ def test_everything_set_survives_a_restart() -> None:
     set_default_queue_type(node.broker, "/", "quorum")
     finish(node.broker)
     recovered = Node()
+    recovered.users.put_user("guest", node.users.users["guest"].password, ("administrator",))
     for kind, *fields in journal.records:
         assert kind == "command"
         (command,) = fields

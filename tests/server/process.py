@@ -26,7 +26,10 @@ class BrokerProcess:
     Args:
         process: as started.
         log_file: where its output goes.
-        ports_file: where it writes its port.
+        ports_file: where it writes its ports.
+
+    Attributes:
+        ports: what it listens on, by protocol; ``port`` is the one of plain AMQP.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], log_file: Path, ports_file: Path) -> None:
@@ -34,7 +37,8 @@ class BrokerProcess:
         self.log_file = log_file
         self._ports_file = ports_file
         self._wait_until_ready()
-        self.port = int(json.loads(ports_file.read_text())["amqp"])
+        self.ports: dict[str, int] = json.loads(ports_file.read_text())
+        self.port = self.ports.get("amqp", 0)
 
     def _wait_until_ready(self) -> None:
         def ready() -> bool:
@@ -91,7 +95,8 @@ def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     paths = [str(Path(harebell.__file__).parent.parent), found.get("PYTHONPATH", "")]
     found["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    chosen = {"SERVER__SHUTDOWN_TIMEOUT": "1"} | dict(settings or {})
+    chosen = {"SERVER__SHUTDOWN_TIMEOUT": "1", "MANAGEMENT__ENABLED": "off", "METRICS__ENABLED": "off"}
+    chosen |= dict(settings or {})
     return found | {f"HAREBELL_{key}": value for key, value in chosen.items()}
 
 

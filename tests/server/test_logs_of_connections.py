@@ -52,7 +52,7 @@ def test_the_life_of_connections(tmp_path: Path) -> None:
         refused.log_in(password="secret-guess")
         refused.expect(commands.Connection.Close)
         refused.close()
-        the_line(broker, rf"{TIME} \[error\] <c3> PLAIN login refused: user 'guest'")
+        the_line(broker, rf"{TIME} \[error\] <c3> PLAIN login refused: user 'guest' - invalid credentials")
         assert "secret-guess" not in broker.log
 
         faulty = Wire(broker.port).open(channels=1)

@@ -44,6 +44,8 @@ def test_every_line_of_the_default_file_can_be_uncommented(tmp_path: Path) -> No
         "tls.key",
         "tls.ca",
         "tls.crl",
+        "tls.sni",
+        "log.file",
         "management.load_definitions",
     }
 

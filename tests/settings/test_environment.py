@@ -59,9 +59,12 @@ def test_a_secret_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
     assert "RABBITMQ_DEFAULT_PASS_FILE: cannot read" in layer.problems[0]
 
 
-def test_logging_to_a_file_is_a_warning_not_an_error() -> None:
-    layer = read_rabbitmq_variables({"RABBITMQ_LOGS": "/var/log/x.log"})
-    assert layer.notices[0].level == "warning"
+def test_logs_go_to_the_file_named() -> None:
+    assert (
+        read_rabbitmq_variables({"RABBITMQ_LOGS": "/var/log/x.log"}).values["log.file"][0] == "/var/log/x.log"
+    )
+    assert read_rabbitmq_variables({"RABBITMQ_LOGS": "-"}).values == {}
+    assert read_rabbitmq_variables({"RABBITMQ_LOGS": "x.log"}).notices[0].level == "warning"
 
 
 def test_a_service_link_that_looks_like_a_port_is_not_one() -> None:

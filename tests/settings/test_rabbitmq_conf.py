@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harebell.settings import ConfigFiles, load
+from harebell.settings import ConfigFiles, SettingsError, load
 from harebell.settings.layers import Layer
 from harebell.settings.rabbitmq_conf import read_rabbitmq_conf
 
@@ -69,7 +69,7 @@ def test_a_typical_file_sets_what_it_sets_in_rabbitmq(tmp_path: Path) -> None:
 
 
 def test_keys_without_effect_here_leave_a_remark(tmp_path: Path) -> None:
-    layer = read(tmp_path, "management.tcp.port = 15672\ncluster_formation.peer_discovery_backend = dns\n")
+    layer = read(tmp_path, "net_ticktime = 60\ncluster_formation.peer_discovery_backend = dns\n")
     assert layer.values == {}
     assert [notice.level for notice in layer.notices] == ["info", "info"]
 
@@ -121,6 +121,88 @@ def test_an_absolute_memory_mark_is_a_size(tmp_path: Path, value: str, mark: int
     path.write_text(f"vm_memory_high_watermark.absolute = {value}\n")
     settings = load(environ={}, files=ConfigFiles(rabbitmq=(path,))).settings
     assert settings.limits.memory_high_watermark == mark
+
+
+TLS = """\
+listeners.tcp = none
+listeners.ssl.default = 5681
+ssl_options.cacertfile = /certs/ca.pem
+ssl_options.certfile = /certs/server.pem
+ssl_options.keyfile = /certs/server.key
+ssl_options.password = secret
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+ssl_options.versions.1 = tlsv1.3
+ssl_cert_login_from = common_name
+auth_mechanisms.1 = EXTERNAL
+management.ssl.port = 15681
+management.tcp.port = 15682
+prometheus.tcp.port = 15682
+channel_max_per_node = 500
+disk_free_limit.absolute = 50MB
+log.file = /var/log/rabbitmq/rabbit.log
+log.connection.level = error
+log.channel.level = none
+"""
+
+
+def test_tls_ports_and_levels_of_categories_are_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "rabbitmq.conf"
+    path.write_text(TLS)
+    loaded = load(environ={}, files=ConfigFiles(rabbitmq=(path,)))
+    settings = loaded.settings
+    tls = settings.tls
+    assert (tls.port, tls.verify, tls.min_version) == (5681, "required", "1.3")
+    assert [str(each) for each in (tls.ca, tls.certificate, tls.key)] == [
+        "/certs/ca.pem",
+        "/certs/server.pem",
+        "/certs/server.key",
+    ]
+    assert tls.key_password.get_secret_value() == "secret"
+    assert settings.plain_listeners() == ()
+    assert settings.tls_listeners() == (("127.0.0.1", 5681), ("::1", 5681))
+    assert settings.auth.ssl_cert_login_from == "common_name"
+    assert settings.auth.mechanisms == ("EXTERNAL",)
+    assert (settings.management.port, settings.management.tls_port, settings.metrics.port) == (
+        15682,
+        15681,
+        15682,
+    )
+    assert (settings.limits.max_channels, settings.limits.disk_free_limit) == (500, 50_000_000)
+    assert str(settings.log.file) == "/var/log/rabbitmq/rabbit.log"
+    assert settings.log.category_levels() == (("connection", "error"), ("channel", "critical"))
+    assert loaded.notices == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "mode"),
+    [
+        ("ssl_options.verify = verify_none", "none"),
+        ("ssl_options.verify = verify_peer", "optional"),
+        ("ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false", "optional"),
+        ("ssl_options.fail_if_no_peer_cert = true\nssl_options.verify = verify_peer", "required"),
+        ("ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = true", "none"),
+    ],
+)
+def test_two_keys_say_whether_clients_must_show_a_certificate(tmp_path: Path, lines: str, mode: str) -> None:
+    assert read(tmp_path, lines).values["tls.verify"][0] == mode
+
+
+def test_the_proxy_protocol_is_believed_from_everywhere_as_in_rabbitmq_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    layer = read(tmp_path, "proxy_protocol = true\n")
+    assert layer.values["server.proxy_protocol"][0] == "true"
+    assert layer.values["server.proxy_trusted"][0] == ["0.0.0.0/0", "::/0"]
+    assert layer.notices[0].level == "warning"
+    assert read(tmp_path, "proxy_protocol = false\n").notices == []
+
+
+def test_without_tls_and_without_plain_connections_nothing_would_listen(tmp_path: Path) -> None:
+    path = tmp_path / "rabbitmq.conf"
+    path.write_text("listeners.tcp = none\n")
+    with pytest.raises(SettingsError, match="nothing would listen"):
+        load(environ={}, files=ConfigFiles(rabbitmq=(path,)))
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:

@@ -23,6 +23,35 @@ def test_settings_never_change_after_loading() -> None:
         settings.server.port = 1
 
 
+def test_listeners_take_any_free_port_where_amqp_does_unless_theirs_is_named() -> None:
+    free = Settings.model_validate({"server": {"port": 0, "bind": "127.0.0.1"}})
+    assert free.tls_listeners() == free.https_listeners() == (("127.0.0.1", 0),)
+    named = Settings.model_validate(
+        {"server": {"port": 0, "bind": "127.0.0.1"}, "tls": {"port": 5671}, "management": {"tls_port": 15671}}
+    )
+    assert named.tls_listeners() == (("127.0.0.1", 5671),)
+    assert named.https_listeners() == (("127.0.0.1", 15671),)
+    several = Settings.model_validate({"server": {"bind": "127.0.0.1, 127.0.0.1:5673, [::1]:5674"}})
+    assert several.tls_listeners() == (("127.0.0.1", 5671), ("::1", 5671))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"server": {"plain": False}}, "nothing would listen"),
+        ({"server": {"proxy_protocol": True}}, "server.proxy_trusted"),
+        ({"server": {"proxy_trusted": "10.0.0.0/33"}}, "10.0.0.0/33"),
+        ({"server": {"proxy_trusted": "balancer"}}, "balancer"),
+        ({"log": {"levels": "connection"}}, "category=level"),
+        ({"log": {"levels": "connection=loud"}}, "category=level"),
+        ({"auth": {"ssl_cert_login_from": "serial_number"}}, "distinguished_name"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_hint(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Settings.model_validate(settings)
+
+
 def test_the_password_does_not_show_when_settings_are_printed() -> None:
     settings = Settings(auth=Auth.model_validate({"default_pass": "correct horse"}))
     assert "correct horse" not in repr(settings)

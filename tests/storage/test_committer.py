@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from harebell.histograms import Commits
 from harebell.storage.batch import Batch
 from harebell.storage.committer import Committer, Reports
 from harebell.storage.records import SEGMENT_HEAD_SIZE
@@ -259,3 +260,14 @@ def test_the_thread_finishes_what_was_submitted(committer: Committer, disk: Fake
     committer.stop()
     assert [lsn for _, lsn in told.all] == [2 * n for n in range(1, 21)]
     assert records(disk) == b"".join(b"%02d" % n for n in range(1, 21))
+
+
+def test_batches_and_syncs_are_counted(disk: FakeDisk, told: Told) -> None:
+    commits = Commits()
+    committer = Committer(disk, NODE, 0, told.reports(), commits=commits)
+    committer.submit(Batch(b"x" * 2000, 1, True, -1))
+    committer.submit(Batch(b"x" * 10, 2, False, -1))
+    committer.work()
+    assert (sum(commits.batches.counts()), commits.batches.total) == (2, 2010)
+    assert sum(commits.syncs.counts()) == 1
+    assert commits.syncs.total >= 0

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from harebell.paging import FLAGGED, RETURN, PageUnreadable
+from harebell.paging import FLAGGED, NOWHERE, RETURN, PageUnreadable
 from harebell.storage.page_reader import OPEN_FILES, WINDOW_OCTETS
 from harebell.storage.spill import spill_name, spilled_size
 from tests.storage.fake_disk import FakeDisk
@@ -283,6 +283,34 @@ def test_a_file_that_goes_after_a_move_is_no_loss(disk: FakeDisk, spill: FakeDis
     rig.work()
     assert [m.body for m in taken.messages[0] if m] == [b"first"]
     assert rig.told.damaged == []
+    rig.stop()
+
+
+def test_what_left_a_page_is_not_read_and_its_file_may_go(disk: FakeDisk, spill: FakeDisk) -> None:
+    rig = Rig(disk, spill, segment_bytes=1)
+    messages = []
+    for body in (b"first", b"second", b"third"):
+        messages.append(rig.journaled(body))
+        rig.commit()
+    page = rig.page(messages, durable=True)
+    taken = Taken()
+    rig.pager.fetch(page, taken)
+    rig.pager.work()
+    page.relocate([(0, NOWHERE), (2, NOWHERE)])
+    disk.remove(FIRST)
+    rig.segments.forget(1)
+    rig.work()
+    for found in (taken.messages[0], rig.pager.read(page)):
+        assert [None if message is None else message.body for message in found] == [None, b"second", None]
+    assert (rig.told.damaged, rig.told.failed) == ([], [])
+    rig.stop()
+
+
+def test_a_page_that_all_messages_left_needs_no_file(disk: FakeDisk, spill: FakeDisk) -> None:
+    rig = Rig(disk, spill, segment_bytes=1)
+    page = rig.journal_page(b"first", b"second")
+    page.relocate([(0, NOWHERE), (1, NOWHERE)])
+    assert rig.pager.read(page) == rig.fetch(page)[0] == [None, None]
     rig.stop()
 
 

@@ -7,7 +7,7 @@ import struct
 from mypy_extensions import i64
 
 from harebell.content.message import Message
-from harebell.paging import Page, Pager, PageTaker
+from harebell.paging import NOWHERE, Page, Pager, PageTaker
 
 
 class ShelfPager(Pager):
@@ -65,7 +65,7 @@ class ShelfPager(Pager):
     def read(self, page: Page) -> list[Message | None]:
         """Take messages from the shelf."""
         locations = [int(page.location(index)) for index in range(int(page.count))]
-        return [None if at in self.damaged else self.shelf[at] for at in locations]
+        return [None if at == NOWHERE or at in self.damaged else self.shelf[at] for at in locations]
 
     def taken(self, page: Page) -> None:
         """Nothing to do."""

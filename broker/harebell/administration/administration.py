@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from harebell.administration.audit import AuditLog
 from harebell.administration.host import Host
 from harebell.auth.backends import UserDirectory
 from harebell.engine.broker import Broker
 from harebell.settings import Settings
+
+if TYPE_CHECKING:
+    from harebell.administration.redrive import Redrives
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +27,13 @@ class Administration:
         directory: the users.
         settings: frozen.
         host: the node around.
+        audit: who did what.
+        redrives: dead letters on their way back.
     """
 
     broker: Broker
     directory: UserDirectory
     settings: Settings
     host: Host
+    audit: AuditLog
+    redrives: Redrives

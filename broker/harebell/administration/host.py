@@ -83,7 +83,7 @@ class Host(ABC):
         """Change the least severe level that is logged.
 
         Raises:
-            ValueError: there is no such level.
+            KeyError: there is no such level.
         """
 
     @abstractmethod

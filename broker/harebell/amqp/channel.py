@@ -23,12 +23,14 @@ from harebell.amqp.unacked import UnackedWindow
 from harebell.content.message import OVERHEAD, Message
 from harebell.engine.consumers import ChannelCredit, Unacked
 from harebell.engine.routing import Route, enqueue
+from harebell.engine.samples import Samples
 from harebell.errors import (
     FRAME_ERROR,
     PRECONDITION_FAILED,
     UNEXPECTED_FRAME,
     BrokerError,
 )
+from harebell.histograms import Sizes
 from harebell.ports import Clock
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ class Channel:
         transaction: held publishes and acks after ``tx.select``.
         consumers: by tag.
         reply_queue: the direct reply-to addressee of this channel, if it has one.
+        published, returned, dropped, delivered_no_ack, redelivered, got, got_no_ack, got_empty, acked: what
+            it counted, for inspection; ``delivered`` follows from the tags.
+        samples: the recent past of that, once somebody looked.
     """
 
     def __init__(self, connection: Connection, number: i64) -> None:
@@ -66,7 +71,18 @@ class Channel:
         self.clock: Clock = connection.clock
         self.credit = ChannelCredit()
         self.window = UnackedWindow()
-        self.confirms = Confirms()
+        self.confirms = Confirms(connection.clock, connection.broker.counters.confirms)
+        self.sizes: Sizes = connection.broker.counters.sizes
+        self.published: i64 = 0
+        self.returned: i64 = 0
+        self.dropped: i64 = 0
+        self.delivered_no_ack: i64 = 0
+        self.redelivered: i64 = 0
+        self.got: i64 = 0
+        self.got_no_ack: i64 = 0
+        self.got_empty: i64 = 0
+        self.acked: i64 = 0
+        self.samples: Samples | None = None
         self.consumers: dict[str, ChannelConsumer] = {}
         self.next_tag: i64 = 1
         self.prefetch: i64 = 0
@@ -207,15 +223,34 @@ class Channel:
                 for queue in queues:
                     if not queue.push(message):
                         lsn = -1
-                if route.mandatory and not queues:
-                    return_unrouted(self.out, self.wire, message)
+                if not queues:
+                    self.unrouted(route, message)
+            tally = route.tally
+            tally.received += 1
+            tally.routed += len(queues)
         else:
             lsn = publish_with_care(self, route, self._header, body)
+        self.published += 1
+        self.sizes.add(len(body))
         if confirms.active:
             confirms.count(lsn)
             if not confirms.queued:
                 confirms.queued = True
                 self.connection.confirming.append(self)
+
+    def unrouted(self, route: Route, message: Message) -> None:
+        """No queue takes a message: return it if it is mandatory."""
+        if route.mandatory:
+            self.returned += 1
+            route.tally.returned += 1
+            return_unrouted(self.out, self.wire, message)
+        else:
+            self.dropped += 1
+            route.tally.dropped += 1
+
+    def delivered(self) -> i64:
+        """Count the deliveries that consumers are to answer, so far."""
+        return self.next_tag - 1 - self.delivered_no_ack - self.got - self.got_no_ack
 
     def ack(self, tag: i64, multiple: bool) -> None:
         """Take ``basic.ack``.
@@ -227,10 +262,12 @@ class Channel:
             entry = self.window.take(tag)
             if entry is None:
                 raise unknown_tag(tag)
+            self.acked += 1
             entry.queue.settle(entry)
             self.return_credit(entry)
             return
         entries = self._answered(tag, multiple)
+        self.acked += len(entries)
         if self.transaction is not None:
             self.transaction.acks.extend(entries)
             return

@@ -118,6 +118,7 @@ def release_connection(connection: Connection) -> None:
     for channel in list(connection.channels.values()):
         if not channel.closing:
             release_channel(connection, channel)
+        connection.channel_gone(channel)
     connection.channels.clear()
     connection.confirming.clear()
     awaiting = connection.awaiting.channels
@@ -125,6 +126,8 @@ def release_connection(connection: Connection) -> None:
         del awaiting[channel]  # closed by the client, its close-ok held back
     connection.forget_channel(0)
     if connection.broker.sessions.closed(connection.id) and connection.vhost is not None:
+        connection.vhost.counters.received_octets += connection.received_octets
+        connection.vhost.counters.sent_octets += connection.out.sent_octets
         connection.broker.session_closed(connection.id, connection.vhost)
 
 

@@ -15,6 +15,8 @@ from mypy_extensions import i16, i64
 
 from harebell.amqp.constants import BASIC_ACK, BASIC_NACK, FRAME_END
 from harebell.amqp.outbox import Outbox
+from harebell.histograms import Durations
+from harebell.ports import Clock
 
 REFUSED: Final = -1
 
@@ -25,16 +27,25 @@ class Confirms:
     Attributes:
         active: True after ``confirm.select``.
         queued: True while the connection has the channel listed for this turn.
+        published: messages counted.
+        confirmed: messages confirmed, not counting those refused.
+
+    Args:
+        clock: the engine's time.
+        waits: counts how long publishers waited for confirms.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, waits: Durations) -> None:
+        self._clock = clock
+        self._waits = waits
+        self.confirmed: i64 = 0
         self.active: bool = False
         self.queued: bool = False
         self.published: i64 = 0
         self._sent: i64 = 0
         self._lsn: i64 = 0
         self._marked: i64 = 0
-        self._waiting: deque[tuple[int, int]] = deque()
+        self._waiting: deque[tuple[int, int, int]] = deque()
         self._refused: deque[int] = deque()
 
     def count(self, lsn: i64) -> None:
@@ -60,16 +71,25 @@ class Confirms:
             channel: the channel's number on the wire.
             durable: the highest lsn on stable storage.
         """
+        waiting = self._waiting
+        now: i64 = self._clock.now
         if self._lsn <= durable:
-            self._waiting.clear()
+            counted: i64 = self._sent
+            for _, last, since in waiting:
+                self._waits.add(now - since, last - counted)
+                counted = last
+            self._waits.add(0, self.published - counted)
+            waiting.clear()
             self._send_up_to(out, channel, self.published)
             return False
         if self.published > self._marked:
             self._marked = self.published
-            self._waiting.append((self._lsn, self.published))
-        while self._waiting and self._waiting[0][0] <= durable:
-            self._send_up_to(out, channel, self._waiting.popleft()[1])
-        return len(self._waiting) > 0
+            waiting.append((self._lsn, self.published, now))
+        while waiting and waiting[0][0] <= durable:
+            batch = waiting.popleft()
+            self._waits.add(now - batch[2], batch[1] - self._sent)
+            self._send_up_to(out, channel, batch[1])
+        return len(waiting) > 0
 
     def _send_up_to(self, out: Outbox, channel: i16, last: i64) -> None:
         while self._refused and self._refused[0] <= last:
@@ -91,4 +111,6 @@ class Confirms:
         w.append(1 if covered > 1 else 0)
         w.append(FRAME_END)
         self._sent = last
+        if method == BASIC_ACK:
+            self.confirmed += covered
         out.written()

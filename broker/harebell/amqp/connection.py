@@ -32,10 +32,13 @@ from harebell.amqp.constants import (
     FRAME_TOLERANCE,
     HANDSHAKE_FRAME_MAX,
 )
+from harebell.amqp.inspection import channel_table, connection_table, consumer_table
 from harebell.amqp.outbox import Outbox
 from harebell.content.message import Message
+from harebell.content.table import Table
 from harebell.engine.broker import Broker
 from harebell.engine.routing import Route
+from harebell.engine.samples import Samples
 from harebell.engine.vhost import Vhost
 from harebell.errors import CHANNEL_ERROR, FRAME_ERROR, SYNTAX_ERROR, UNEXPECTED_FRAME, BrokerError
 from harebell.ports import Clock, Journal, SessionHandle, User
@@ -117,8 +120,15 @@ class Connection(SessionHandle):
         heard, said: True if anything was received or sent since the last tick.
         has_published: True once it published; alarms block only such connections.
         blocked: True while ``connection.blocked`` is in force.
+        secure: True behind TLS.
+        certificate_name: the user name that the client's verified certificate stands for, or None.
         stalled: True while frames wait because the client has not read the answers to earlier ones.
         wants_close: True once the socket is to be closed after the outbox is written.
+        connected_at: unix milliseconds.
+        received_octets, received_chunks: read so far, and in how many goes.
+        samples: the recent past of its counters, once somebody looked.
+        tls: what is to be shown of its TLS session, by RabbitMQ's field names (``ssl_protocol``,
+            ``ssl_cipher``, ``peer_cert_subject``, ...); empty without TLS.
     """
 
     def __init__(
@@ -148,6 +158,11 @@ class Connection(SessionHandle):
         self.channel_max: i64 = 0
         self.heartbeat: i64 = 0
         self.opened_at: i64 = self.clock.now
+        self.connected_at: i64 = self.clock.wall
+        self.received_octets: i64 = 0
+        self.received_chunks: i64 = 0
+        self.samples: Samples | None = None
+        self.tls: dict[str, object] = {}
         self.closing_since: i64 = 0
         self.heard: bool = False
         self.said: bool = False
@@ -177,6 +192,8 @@ class Connection(SessionHandle):
             data: not kept beyond the call, except slices of messages and a partial frame at the end.
         """
         self.heard = True
+        self.received_octets += len(data)
+        self.received_chunks += 1
         if self.stalled:
             self._tail.append(data)
             self._tail_size += len(data)
@@ -378,7 +395,16 @@ class Connection(SessionHandle):
         channel = self.channels.pop(number, None)
         if channel is not None:
             self.awaiting.channels.pop(channel, None)
+            self.channel_gone(channel)
         self._current = None
+
+    def channel_gone(self, channel: Channel) -> None:
+        """Keep what a channel counted that is forgotten."""
+        self.broker.counters.channels_closed += 1
+        vhost = self.vhost
+        if vhost is not None:
+            vhost.counters.confirmed += channel.confirms.confirmed
+            vhost.counters.awaited += channel.confirms.published
 
     def cancel_consumer(self, channel: Channel, tag: str) -> None:
         """Tell the client that a consumer is gone with its queue."""
@@ -390,6 +416,23 @@ class Connection(SessionHandle):
         for channel in self.channels.values():
             total += channel.held_bytes()
         return total
+
+    def info(self) -> Table:
+        """Describe the connection in the fields of RabbitMQ's HTTP API, without rates."""
+        return connection_table(self)
+
+    def channel_infos(self) -> list[Table]:
+        """Describe its channels in the fields of RabbitMQ's HTTP API, without rates."""
+        return [channel_table(channel) for channel in self.channels.values()]
+
+    def consumer_infos(self) -> list[Table]:
+        """Describe its consumers in the fields of RabbitMQ's HTTP API."""
+        vhost = "" if self.vhost is None else self.vhost.name
+        return [
+            consumer_table(consumer, vhost)
+            for channel in self.channels.values()
+            for consumer in channel.consumers.values()
+        ]
 
     def unacked_messages(self, segment: i64) -> list[tuple[int, int, Message, int]]:
         """List queue id, position, message and returns of unanswered deliveries recorded in a segment."""

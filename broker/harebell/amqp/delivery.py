@@ -102,7 +102,11 @@ class ChannelConsumer(Consumer):
                 w.write(body)
                 w.append(FRAME_END)
         out.written()
-        if not self.no_ack:
+        if returns != 0:
+            channel.redelivered += 1
+        if self.no_ack:
+            channel.delivered_no_ack += 1
+        else:
             self.unacked += 1
             self.credit.used += 1
             entry = Unacked(tag, message, self.queue, position, self, channel.clock.now)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from pamqp import commands
 
-from harebell.amqp.closing import close_connection
+from harebell.amqp.closing import close_connection, delete_if_abandoned
 from harebell.amqp.connection import (
     AWAIT_LOGIN,
     AWAIT_OPEN,
@@ -31,6 +31,9 @@ from harebell.amqp.connection import (
 from harebell.amqp.constants import FRAME_MIN, OLD_PROTOCOL_HEADER, PROTOCOL_HEADER
 from harebell.amqp.method_codec import encode
 from harebell.amqp.sasl import parse_response
+from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.stream import StreamQueue
+from harebell.engine.reply_to import ReplyQueue
 from harebell.errors import ACCESS_REFUSED, CHANNEL_ERROR, COMMAND_INVALID, NOT_ALLOWED, BrokerError
 from harebell.ports import Login, User
 
@@ -99,10 +102,15 @@ class Handshake:
                 version_major=0,
                 version_minor=9,
                 server_properties=connection.broker.server_properties,
-                mechanisms=" ".join(self.options.mechanisms),
+                mechanisms=" ".join(self._offered(connection)),
                 locales="en_US",
             ),
         )
+
+    def _offered(self, connection: Connection) -> list[str]:
+        """List the mechanisms for a client: EXTERNAL only where a verified certificate names it."""
+        named = connection.certificate_name is not None
+        return [each for each in self.options.mechanisms if named or each != "EXTERNAL"]
 
     def method(self, connection: Connection, method: int, frame: Any) -> None:
         """Take a connection method other than close and close-ok.
@@ -125,7 +133,7 @@ class Handshake:
         mode = self.options.dynamic_qos
         connection.dynamic_qos = mode == "on" or (mode == "auto" and properties.get("product") == "py-amqp")
         connection.mechanism = frame.mechanism
-        if frame.mechanism not in self.options.mechanisms:
+        if frame.mechanism not in self._offered(connection):
             raise BrokerError(COMMAND_INVALID, f"unknown authentication mechanism '{frame.mechanism}'")
         login = parse_response(frame.mechanism, frame.response)
         login.peer = connection.host
@@ -138,7 +146,12 @@ class Handshake:
             return
         if user is None:
             self._refuse(connection, login)
-            return
+        else:
+            self._tune(connection, user)
+        # Where checking took its time, the client may have gone on.
+        connection.resume()
+
+    def _tune(self, connection: Connection, user: User) -> None:
         connection.user = user
         connection.phase = AWAIT_TUNE_OK
         options = self.options
@@ -158,7 +171,9 @@ class Handshake:
             f"Login was refused using authentication mechanism {login.mechanism}. "
             "For details see the broker logfile."
         )
-        self._log("error", connection, f"{login.mechanism} login refused: user '{login.username}'")
+        name = login.certificate_name or "" if login.mechanism == "EXTERNAL" else login.username
+        sentence = f"{login.mechanism} login refused: user '{name}'"
+        self._log("error", connection, f"{sentence} - {login.refusal}" if login.refusal else sentence)
         if connection.capabilities.get("authentication_failure_close") is True:
             close_connection(connection, 0, BrokerError(ACCESS_REFUSED, text))
         else:
@@ -198,14 +213,15 @@ class Handshake:
         if limit and len(broker.sessions) >= limit:
             raise BrokerError(NOT_ALLOWED, f"connection refused: node connection limit ({limit}) is reached")
         vhost = broker.vhost(frame.virtual_host)
-        if not broker.access.may_open(user, vhost.name):
-            raise BrokerError(NOT_ALLOWED, f"access to vhost '{vhost.name}' refused for user '{user.name}'")
+        # Limits before permissions: the order of RabbitMQ's answers.
         vhost.check_connection_limit(user, vhost.connections)
+        _check_user_connections(connection, user)
+        _check_access(connection, user, vhost.name)
         vhost.connections += 1
         connection.vhost = vhost
         connection.routes = vhost.route_cache(user)
         connection.phase = OPEN
-        broker.sessions.opened(connection.id, connection)
+        broker.sessions.opened(connection.id, connection, user.name)
         connection.out.method(0, encode(commands.Connection.OpenOk))
         self._log(
             "info",
@@ -221,17 +237,66 @@ class Handshake:
         def done(renewed: User | None) -> None:
             if connection.phase != OPEN:
                 return
+            method = commands.Connection.UpdateSecret.index
             if renewed is None:
-                close_connection(
-                    connection,
-                    commands.Connection.UpdateSecret.index,
-                    BrokerError(NOT_ALLOWED, "New secret was refused by one of the backends"),
-                )
+                refusal = BrokerError(NOT_ALLOWED, "New secret was refused by one of the backends")
+                close_connection(connection, method, refusal)
+                return
+            vhost = connection.vhost
+            assert vhost is not None
+            try:
+                _check_access(connection, renewed, vhost.name)
+            except BrokerError as refused:
+                close_connection(connection, method, refused)
                 return
             connection.user = renewed
+            _cancel_unreadable(connection)
             connection.out.method(0, encode(commands.Connection.UpdateSecretOk))
 
         connection.broker.access.renew(user, bytes(frame.new_secret), done)
+
+
+def _check_user_connections(connection: Connection, user: User) -> None:
+    """Check that the user may have one more connection.
+
+    Raises:
+        BrokerError: NOT_ALLOWED in RabbitMQ's words.
+    """
+    broker = connection.broker
+    limit = broker.access.limit(user, "max-connections")
+    if 0 <= limit <= broker.sessions.count(user.name):
+        raise BrokerError(
+            NOT_ALLOWED,
+            f"connection refused for user '{user.name}': user connection limit ({limit}) is reached",
+        )
+
+
+def _check_access(connection: Connection, user: User, vhost: str) -> None:
+    if not connection.broker.access.may_open(user, vhost):
+        raise BrokerError(NOT_ALLOWED, f"access to vhost '{vhost}' refused for user '{user.name}'")
+
+
+def _cancel_unreadable(connection: Connection) -> None:
+    """Cancel the consumers of queues that the user may not read any more, as RabbitMQ 4 does."""
+    for channel in list(connection.channels.values()):
+        for tag, consumer in list(channel.consumers.items()):
+            queue = consumer.queue
+            if not _may_read(connection, queue):
+                channel.remove_consumer(tag)
+                connection.cancel_consumer(channel, tag)
+                delete_if_abandoned(connection, queue.name)
+
+
+def _may_read(connection: Connection, queue: Queue) -> bool:
+    vhost, user, access = connection.vhost, connection.user, connection.broker.access
+    assert vhost is not None and user is not None
+    if isinstance(queue, ReplyQueue):
+        return True
+    names = [queue.name]
+    if isinstance(queue, StreamQueue) and queue.retains_for is not None:
+        # What a queue retains is read by that queue's name, too.
+        names.append(queue.retains_for.name)
+    return any(access.allowed(user, vhost.name, "read", name) for name in names)
 
 
 def what_is_it(header: bytes) -> str:

@@ -44,6 +44,7 @@ class Outbox(Outlet):
         full: True if the turn's high-water mark was hit; deliveries stop until the next turn.
         owner: what writes the frames to a socket; not used here.
         writable: False while the socket's own buffer is above its mark.
+        sent_octets, sent_chunks: taken so far, and in how many goes.
     """
 
     def __init__(self, outboxes: OutboxSet, owner: object = None) -> None:
@@ -53,6 +54,8 @@ class Outbox(Outlet):
         self.body_max: i64 = 4096 - FRAME_OVERHEAD
         self.full: bool = False
         self.writable: bool = True
+        self.sent_octets: i64 = 0
+        self.sent_chunks: i64 = 0
         self._outboxes = outboxes
         self._chunks: list[bytes] = []
         self._chunk_bytes: i64 = 0
@@ -136,6 +139,8 @@ class Outbox(Outlet):
     def take(self) -> list[bytes]:
         """Give what was gathered, in order, and start afresh."""
         self._dirty = False
+        self.sent_octets += len(self.writer) + self._chunk_bytes
+        self.sent_chunks += 1
         chunks = self._chunks
         if len(self.writer) > 0:
             chunks.append(self.writer.getvalue())

@@ -109,6 +109,7 @@ def _made(
 
 def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queue]) -> i64:
     durable = any_durable(queues)
+    route.tally.received += 1
     transaction = channel.transaction
     if transaction is not None:
         transaction.octets += message.size()
@@ -120,6 +121,7 @@ def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queu
                 + " bytes",
             )
         transaction.publishes.append(Publish(message, queues, durable, not queues and route.mandatory))
+        route.tally.routed += len(queues)
         return 0
     if route.immediate:
         taking = with_histories([queue for queue in queues if queue.can_deliver_now()])
@@ -127,8 +129,9 @@ def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queu
             write_return(channel.out, channel.wire, NO_CONSUMERS.code, NO_CONSUMERS_TEXT, message)
             return 0
         queues = taking
-    if not queues and route.mandatory:
-        return_unrouted(channel.out, channel.wire, message)
+    if not queues:
+        channel.unrouted(route, message)
+    route.tally.routed += len(queues)
     return enqueue(message, queues, durable, channel.connection.journal)
 
 

@@ -7,19 +7,35 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from harebell.auth.passwords import PasswordHash, hash_password
+from harebell.auth import changes
+from harebell.auth.attempts import LoginAttempts
+from harebell.auth.password_checks import PasswordChecks
+from harebell.auth.passwords import PasswordHash, hash_password, nobodys_hash
 from harebell.auth.permissions import Permissions, TopicPermissions
 from harebell.content.table import Table
 from harebell.ports import AccessControl, Login, User
 
+ADMINISTRATOR: Final = "administrator"
+"""The tag of users who may do everything in the HTTP API."""
+
+LOCAL: Final = "<local:"
+"""What the names of local administrators begin with, and those of users do not."""
+
 UNIX_PEER: Final = "unix"
 """What the address of a peer on a Unix socket begins with."""
 
-WRONG_CREDENTIALS: Final = "wrong user name or password"
+WRONG_CREDENTIALS: Final = "invalid credentials"
 NOT_LOOPBACK: Final = "User can only log in via localhost"
 NO_CERTIFICATE: Final = "no verified certificate names the peer"
+TOO_MANY: Final = "too many failed attempts: the next is looked at in {:.1f} s"
 
-PASSWORD_MECHANISMS: Final = frozenset({"PLAIN", "AMQPLAIN"})
+PASSWORD_MECHANISMS: Final = frozenset({"PLAIN", "AMQPLAIN", "BASIC"})
+"""Those that bring a password; ``BASIC`` is HTTP's."""
+
+MAX_CONNECTIONS: Final = "max-connections"
+MAX_CHANNELS: Final = "max-channels"
+USER_LIMITS: Final = (MAX_CONNECTIONS, MAX_CHANNELS)
+"""The limits a user can have."""
 
 
 @dataclass(slots=True)
@@ -28,58 +44,68 @@ class UserRecord:
 
     Attributes:
         name: the user name.
-        tags: management tags.
+        tags: management tags, in the order given.
         password: its hash; None if the user cannot log in by password.
+        limits: by name (``USER_LIMITS``); negative ones are none.
         permissions: by virtual host.
         topic_permissions: by virtual host and exchange.
     """
 
     name: str
-    tags: frozenset[str]
+    tags: tuple[str, ...]
     password: PasswordHash | None
+    limits: dict[str, int] = field(default_factory=dict)
     permissions: dict[str, Permissions] = field(default_factory=dict)
     topic_permissions: dict[tuple[str, str], TopicPermissions] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class LoginOutcome:
-    """The result of an attempt to log in.
-
-    Attributes:
-        user: who logged in; None if refused.
-        reason: why it was refused, for the log and the HTTP API; AMQP clients are all told the same.
-    """
-
-    user: User | None
-    reason: str = ""
-
-
 class UserDirectory(AccessControl):
-    """Users, passwords and permissions held in memory.
+    """Users, passwords and permissions held in memory; changes of a node's are journalled (``changes.py``).
 
     Args:
         loopback_users: names that may log in from this machine only.
+        hashing: how new passwords are hashed: unknown users take as long as that.
+        attempts: counts and slows down logins.
+
+    Attributes:
+        users: by name.
+        passwords: verifies passwords.
     """
 
-    def __init__(self, loopback_users: Iterable[str] = ("guest",)) -> None:
+    def __init__(
+        self,
+        loopback_users: Iterable[str] = ("guest",),
+        hashing: str = "sha256",
+        attempts: LoginAttempts | None = None,
+    ) -> None:
         self.users: dict[str, UserRecord] = {}
+        self.attempts = attempts or LoginAttempts()
+        self.passwords = PasswordChecks()
         self._loopback_users = frozenset(loopback_users)
-        self._nobody = hash_password(b"")
+        self._nobody = nobodys_hash(hashing)
 
     def put_user(self, name: str, password: PasswordHash | None, tags: Iterable[str] = ()) -> UserRecord:
-        """Add a user, or give an existing one a new password and tags; permissions stay."""
+        """Add a user, or give an existing one a new password and tags; permissions and limits stay."""
         record = self.users.get(name)
         if record is None:
-            record = UserRecord(name, frozenset(tags), password)
+            record = UserRecord(name, tuple(tags), password)
             self.users[name] = record
         else:
             record.password = password
-            record.tags = frozenset(tags)
+            record.tags = tuple(tags)
         return record
 
     def delete_user(self, name: str) -> bool:
         """Remove a user and everything granted; sessions that last may do nothing more.  False if unknown."""
         return self.users.pop(name, None) is not None
+
+    def set_limits(self, name: str, limits: Table) -> None:
+        """Set all limits of a user.
+
+        Raises:
+            KeyError: there is no such user.
+        """
+        self.users[name].limits = {key: value for key, value in limits.items() if isinstance(value, int)}
 
     def set_permissions(self, name: str, vhost: str, configure: str, write: str, read: str) -> None:
         """Grant permissions in a virtual host.
@@ -104,46 +130,95 @@ class UserDirectory(AccessControl):
         granted = TopicPermissions(write, read, name, vhost)
         self.users[name].topic_permissions[(vhost, exchange)] = granted
 
-    def clear_topic_permissions(self, name: str, vhost: str, exchange: str) -> bool:
-        """Lift the restriction of routing keys on a topic exchange; False if there was none."""
-        return self.users[name].topic_permissions.pop((vhost, exchange), None) is not None
-
-    def check(self, login: Login) -> LoginOutcome:
-        """Check a login; an unknown user takes as long as a wrong password."""
-        if login.mechanism in PASSWORD_MECHANISMS:
-            record = self.users.get(login.username)
-            known = record is not None and record.password is not None
-            password = record.password if record is not None and record.password is not None else self._nobody
-            if not password.verify(login.password) or not known or not login.password:
-                return LoginOutcome(None, WRONG_CREDENTIALS)
-        elif login.mechanism == "EXTERNAL" and login.certificate_name:
-            record = self.users.get(login.certificate_name)
-        else:
-            return LoginOutcome(None, NO_CERTIFICATE)
-        if record is None:
-            return LoginOutcome(None, WRONG_CREDENTIALS)
-        if record.name in self._loopback_users and not is_loopback(login.peer):
-            return LoginOutcome(None, NOT_LOOPBACK)
-        return LoginOutcome(User(record.name, record.tags))
+    def clear_topic_permissions(self, name: str, vhost: str, exchange: str | None = None) -> bool:
+        """Lift the restriction of keys on a topic exchange, or all in a virtual host; False if none."""
+        granted = self.users[name].topic_permissions
+        gone = [place for place in granted if place[0] == vhost and exchange in (None, place[1])]
+        for place in gone:
+            del granted[place]
+        return bool(gone)
 
     def authenticate(self, login: Login, done: Callable[[User | None], None]) -> None:
-        done(self.check(login).user)
+        """Check a login; an unknown user takes as long as a wrong password.
 
-    def apply(self, kind: str, change: Table) -> None:
-        raise NotImplementedError
+        ``done`` is called at once if no password has to be hashed slowly, else from the event loop.
+        ``login.refusal`` says why a login was refused, for the log and the HTTP API; AMQP clients are all
+        told the same.
+        """
+        if login.mechanism not in PASSWORD_MECHANISMS:
+            name = login.certificate_name if login.mechanism == "EXTERNAL" else None
+            self._let_in(login, self.users.get(name) if name else None, done)
+            return
+        attempts = self.attempts
+        pause = attempts.pause(login.username, login.peer)
+        if pause > 0:
+            attempts.slowed(login.protocol)
+            login.refusal = TOO_MANY.format(pause)
+            done(None)
+            return
+        record = self.users.get(login.username)
+        password = None if record is None else record.password
+
+        def verified(good: bool) -> None:
+            # While the password was hashed the user may have gone, or have got another one.
+            now = self.users.get(login.username)
+            same = now is not None and now is record and now.password == password is not None
+            if good and same and login.password:
+                self._let_in(login, record, done)
+                return
+            attempts.failed(login.protocol, login.username, login.peer)
+            login.refusal = WRONG_CREDENTIALS
+            if password is not None and self._nobody.slow and not password.slow:
+                # Else a quick refusal would tell which users have an imported hash, and so exist.
+                self.passwords.verify(self._nobody, login.password, source, lambda _: done(None))
+                return
+            done(None)
+
+        source = f"{login.username}\0{login.peer}"
+        self.passwords.verify(password or self._nobody, login.password, source, verified)
+
+    def _let_in(self, login: Login, record: UserRecord | None, done: Callable[[User | None], None]) -> None:
+        """Let a user in whose identity is proven, if from this address at all."""
+        if record is None:
+            login.refusal = WRONG_CREDENTIALS if login.certificate_name else NO_CERTIFICATE
+        elif record.name in self._loopback_users and not is_loopback(login.peer):
+            login.refusal = NOT_LOOPBACK
+        else:
+            self.attempts.succeeded(login.protocol, record.name, login.peer)
+            done(User(record.name, frozenset(record.tags)))
+            return
+        self.attempts.failed(login.protocol, login.username, login.peer)
+        done(None)
+
+    def renew(self, user: User, secret: bytes, done: Callable[[User | None], None]) -> None:
+        """Look a connected user up anew; any secret is fine, since logins by password do not expire."""
+        record = self.users.get(user.name)
+        done(None if record is None else User(record.name, frozenset(record.tags)))
+
+    def apply(self, kind: str, change: Table) -> Iterable[str]:
+        return changes.apply(self, kind, change)
 
     def changes(self) -> Iterable[tuple[str, Table]]:
-        return ()
+        return changes.changes_of(self)
 
     def forget_vhost(self, vhost: str) -> None:
         for record in self.users.values():
             record.permissions.pop(vhost, None)
+            self.clear_topic_permissions(record.name, vhost)
+
+    def limit(self, user: User, name: str) -> int:
+        record = self.users.get(user.name)
+        return -1 if record is None else record.limits.get(name, -1)
 
     def may_open(self, user: User, vhost: str) -> bool:
+        if user.unlimited:
+            return True
         record = self.users.get(user.name)
         return record is not None and vhost in record.permissions
 
     def allowed(self, user: User, vhost: str, permission: str, name: str) -> bool:
+        if user.unlimited:
+            return True
         record = self.users.get(user.name)
         if record is None:
             return False
@@ -152,6 +227,8 @@ class UserDirectory(AccessControl):
 
     def topic_allowed(self, user: User, vhost: str, exchange: str, permission: str, routing_key: str) -> bool:
         """Check a routing key on a topic exchange; any key is fine where none is set for the exchange."""
+        if user.unlimited:
+            return True
         record = self.users.get(user.name)
         if record is None:
             return False
@@ -167,9 +244,20 @@ def default_directory(
 ) -> UserDirectory:
     """Make a directory with one administrator who may do everything in one virtual host."""
     directory = UserDirectory(loopback_users)
-    directory.put_user(username, hash_password(password), ("administrator",))
+    directory.put_user(username, hash_password(password), (ADMINISTRATOR,))
     directory.set_permissions(username, vhost, ".*", ".*", ".*")
     return directory
+
+
+def local_administrator(uid: int) -> User:
+    """Make the identity of who administers the node from its machine, as who has RabbitMQ's Erlang cookie.
+
+    It is in no directory, so nobody logs in as it, and what it may do hangs on the object, not on its name.
+
+    Args:
+        uid: the account's, for the audit log.
+    """
+    return User(f"{LOCAL}{uid}>", frozenset((ADMINISTRATOR,)), unlimited=True)
 
 
 def is_loopback(peer: str) -> bool:

@@ -1,12 +1,15 @@
 """What a user may do in a virtual host: regular expressions on names and on routing keys.
 
 As in RabbitMQ a pattern matches anywhere in the name, so anchoring it is up to who writes it, and the
-empty pattern matches nothing.
+empty pattern matches the empty name only.  RabbitMQ's expressions are PCRE; what Python's ``re`` does not
+understand, or understands otherwise, is refused when it is set.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
+from functools import lru_cache
 from typing import Final
 
 from harebell.errors import PRECONDITION_FAILED, BrokerError
@@ -17,11 +20,27 @@ DEFAULT_EXCHANGE: Final = "amq.default"
 """The name permissions know the default exchange by."""
 
 
+REMEMBERED: Final = 1024
+"""Answers kept for a user in a virtual host; names are up to clients."""
+
+
+@lru_cache(maxsize=4096)
+def _compiled(text: str) -> re.Pattern[str]:
+    """Compile an expression once for all who use it: thousands of users have the same few."""
+    try:
+        with warnings.catch_warnings():
+            # ``[[:alpha:]]`` and the like mean something else to PCRE: better refused than misread.
+            warnings.simplefilter("error")
+            return re.compile(text)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise BrokerError(PRECONDITION_FAILED, f"invalid regular expression: {error}") from None
+
+
 class NamePattern:
     """One regular expression of a permission, compiled once.
 
     Args:
-        text: the expression; empty matches nothing.
+        text: the expression; empty matches the empty name only.
 
     Raises:
         BrokerError: PRECONDITION_FAILED if it is not a regular expression.
@@ -31,16 +50,11 @@ class NamePattern:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._compiled: re.Pattern[str] | None = None
-        if text:
-            try:
-                self._compiled = re.compile(text)
-            except (re.error, OverflowError, RecursionError) as error:
-                raise BrokerError(PRECONDITION_FAILED, f"invalid regular expression: {error}") from None
+        self._compiled = _compiled(text or "^$")
 
     def matches(self, name: str) -> bool:
         """Tell whether the expression matches anywhere in the name."""
-        return self._compiled is not None and self._compiled.search(name) is not None
+        return self._compiled.search(name) is not None
 
 
 class Permissions:
@@ -50,9 +64,10 @@ class Permissions:
         BrokerError: PRECONDITION_FAILED if one of them is not a regular expression.
     """
 
-    __slots__ = ("_patterns",)
+    __slots__ = ("_known", "_patterns")
 
     def __init__(self, configure: str, write: str, read: str) -> None:
+        self._known: dict[tuple[str, str], bool] = {}
         self._patterns = {
             "configure": NamePattern(configure),
             "write": NamePattern(write),
@@ -65,7 +80,14 @@ class Permissions:
         Raises:
             KeyError: there is no such permission.
         """
-        return self._patterns[permission].matches(name or DEFAULT_EXCHANGE)
+        asked = (permission, name)
+        known = self._known.get(asked)
+        if known is None:
+            known = self._patterns[permission].matches(name or DEFAULT_EXCHANGE)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[asked] = known
+        return known
 
     def texts(self) -> tuple[str, str, str]:
         """Give the expressions for configure, write and read, as they were set."""

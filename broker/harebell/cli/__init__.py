@@ -16,6 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from harebell.cli import healthcheck
 
         sys.exit(healthcheck.main(given[1:]))
+    if given[:1] == ["ctl"]:
+        # Probes written for RabbitMQ come this way as often.
+        from harebell.cli.ctl.main import run as run_ctl
+
+        sys.exit(run_ctl(given[1:], "harebell ctl"))
     from harebell.cli.group import run
 
     sys.exit(run(given))

@@ -81,6 +81,22 @@ def arguments() -> None:
     click.echo(arguments_reference(), nl=False)
 
 
+@config.command()
+def metrics() -> None:
+    """Print the reference of all metrics: docs/metrics.md."""
+    from harebell.cli.metrics_reference import metrics_reference
+
+    click.echo(metrics_reference(), nl=False)
+
+
+@config.command()
+def cli() -> None:
+    """Print the reference of all commands: docs/cli.md."""
+    from harebell.cli.reference import cli_reference
+
+    click.echo(cli_reference(), nl=False)
+
+
 def _loaded(file: Path | None) -> Loaded:
     try:
         return load(config=file)

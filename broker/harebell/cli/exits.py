@@ -8,10 +8,14 @@ from collections.abc import Sequence
 OK = 0
 CRASHED = 1
 USAGE = 64
-UNAVAILABLE = 69  # the node does not answer; a port is taken
+DATA = 65  # what was named does not exist, or was refused as it is
+NO_USER = 67
+UNAVAILABLE = 69  # the node does not answer; a port is taken; a health check failed
 SOFTWARE = 70
 CANNOT_CREATE = 73  # the data folder cannot be written
-TEMPORARY = 75  # the data folder is locked
+IO_FAILED = 74
+TEMPORARY = 75  # the data folder is locked; no answer in time
+NOT_PERMITTED = 77  # wrong password; the user may not do this
 CONFIG = 78
 INTERRUPTED = 130
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+_PROXY_HEADER = b"PROXY UNKNOWN\r\n"  # of a load balancer that connects on its own account
 _START = b"\x00\x0a\x00\x0a"  # the class and method of connection.start
 _REASON = b"health check"
 _CLOSE = b"\x00\x0a\x00\x32\x00\xc8" + bytes([len(_REASON)]) + _REASON + b"\x00\x00\x00\x00"
@@ -28,19 +29,21 @@ class NotHealthy(Exception):
     """The broker did not answer as one; ``str()`` says what happened instead."""
 
 
-def check(host: str, port: int, timeout: float) -> None:
+def check(host: str, port: int, timeout: float, *, proxied: bool = False, tls: bool = False) -> None:
     """Ask one broker.
 
     Args:
         host: name or address.
         port: TCP port.
         timeout: seconds for connecting, and again for the answer.
+        proxied: whether the broker expects a PROXY header from here.
+        tls: whether TLS is spoken on the port; whose certificate it is makes no difference.
 
     Raises:
         NotHealthy: nothing listens there, or what listens does not speak AMQP 0-9-1.
     """
     try:
-        with socket.create_connection((host, port), timeout=timeout) as connection:
+        with _connect(host, port, timeout, proxied, tls) as connection:
             connection.sendall(PROTOCOL_HEADER)
             answer = _receive(connection, _FRAME_HEADER_SIZE + len(_START))
             if answer[:3] != b"\x01\x00\x00" or answer[_FRAME_HEADER_SIZE:] != _START:
@@ -51,6 +54,25 @@ def check(host: str, port: int, timeout: float) -> None:
         raise NotHealthy(f"no answer within {timeout:g} s") from None
     except OSError as error:
         raise NotHealthy(error.strerror or str(error)) from None
+
+
+def _connect(host: str, port: int, timeout: float, proxied: bool, tls: bool) -> socket.socket:
+    connection = socket.create_connection((host, port), timeout=timeout)
+    try:
+        if proxied:
+            connection.sendall(_PROXY_HEADER)
+        if not tls:
+            return connection
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Nothing secret is sent, and certificates rarely name 127.0.0.1.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context.wrap_socket(connection)
+    except OSError:
+        connection.close()
+        raise
 
 
 def _read_until_closed(connection: socket.socket) -> None:
@@ -74,7 +96,7 @@ def _receive(connection: socket.socket, count: int) -> bytes:
     return data
 
 
-def _default_port() -> int:
+def default_port() -> int:
     for variable in ("HAREBELL_SERVER__PORT", "RABBITMQ_NODE_PORT"):
         if os.environ.get(variable, "").isdigit():
             return int(os.environ[variable])
@@ -99,16 +121,23 @@ def main(arguments: Sequence[str]) -> int:
         "-p",
         "--port",
         type=int,
-        default=_default_port(),
+        default=default_port(),
         help="port (default: $HAREBELL_SERVER__PORT, $RABBITMQ_NODE_PORT, else 5672)",
     )
     parser.add_argument(
         "--timeout", type=float, default=5.0, help="seconds to wait for an answer (default: %(default)s)"
     )
+    parser.add_argument("--tls", action="store_true", help="speak TLS; any certificate will do")
+    parser.add_argument(
+        "--proxy-protocol",
+        action="store_true",
+        default=os.environ.get("HAREBELL_SERVER__PROXY_PROTOCOL", "").lower() in ("1", "on", "true", "yes"),
+        help="begin with a PROXY header (default: $HAREBELL_SERVER__PROXY_PROTOCOL)",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing when all is well")
     options = parser.parse_args(arguments)
     try:
-        check(options.host, options.port, options.timeout)
+        check(options.host, options.port, options.timeout, proxied=options.proxy_protocol, tls=options.tls)
     except NotHealthy as error:
         print(f"harebell: error: {options.host} port {options.port}: {error}", file=sys.stderr)
         return _UNAVAILABLE

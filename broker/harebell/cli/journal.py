@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harebell.cli.exits import CONFIG, Failure
+from harebell.cli.exits import CONFIG, DATA, IO_FAILED, Failure
 from harebell.storage.damage import acknowledge as acknowledge_damage
 from harebell.storage.damage import read_damage
 from harebell.storage.data_dir import JOURNAL, DataDir, DataDirError
@@ -34,8 +34,7 @@ from harebell.storage.segments import NAME_SUFFIX
 from harebell.storage.snapshot import NAME as SNAPSHOT
 from harebell.storage.snapshot import BadSnapshot, decode_snapshot, read_snapshot
 
-DAMAGED = 65
-IO_FAILED = 74
+DAMAGED = DATA
 PROGRESS_EVERY = 1 << 28
 """Octets of log between two progress lines."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Protocol
+from typing import Protocol
 
 from harebell.content.message import OVERHEAD
 from harebell.content.table import Table
@@ -20,24 +20,30 @@ from harebell.engine.commands import (
     SetParameter,
     encode,
 )
+from harebell.engine.counters import Counters
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
 from harebell.engine.metadata import apply, delete_queue
 from harebell.engine.queues.queue import Queue
 from harebell.engine.sessions import Sessions
-from harebell.engine.vhost import Vhost
+from harebell.engine.vhost import DEFAULT_VHOST, Vhost
 from harebell.errors import NOT_ALLOWED, BrokerError
 from harebell.paging import Moved, Page, Pager, Place
 from harebell.ports import AccessControl, Clock, Journal
 from harebell.streaming import NoStreams, StreamLogs
-
-DEFAULT_VHOST: Final = "/"
 
 OF_NO_VHOST = CreateVhost | DeleteVhost | SetParameter | ClearParameter | ChangeAccess
 """Commands that change nothing within one virtual host."""
 
 Pair = tuple[int, int]
 """A queue id and a position."""
+
+
+Done = Callable[[int, str, str, str, str], None]
+
+
+def _not_noted(session_id: int, user: str, action: str, vhost: str, name: str) -> None:
+    """Nobody keeps account of who did what."""
 
 
 class Recovery(Protocol):
@@ -63,6 +69,7 @@ class Limits:
         max_transaction_size: most header and body bytes published in one transaction.
         max_queues: queues in one virtual host; 0 is unlimited.
         max_exchanges: exchanges in one virtual host; 0 is unlimited.
+        max_channels: channels on all connections together; 0 is unlimited.
         consumer_timeout: milliseconds a delivery may stay unanswered; 0 is for ever.
         default_queue_type: type of a queue declared without ``x-queue-type``.
         continue_death_history: whether dead-lettering continues an ``x-death`` that a client published.
@@ -79,6 +86,7 @@ class Limits:
         default_queue_type: str = "classic",
         continue_death_history: bool = True,
         count_every_return: bool = True,
+        max_channels: int = 0,
     ) -> None:
         self.max_message_size = max_message_size
         self.max_transaction_size = max_transaction_size
@@ -88,13 +96,18 @@ class Limits:
         self.default_queue_type = default_queue_type
         self.continue_death_history = continue_death_history
         self.count_every_return = count_every_return
+        self.max_channels = max_channels
 
 
 class Broker:
     """Everything one node knows; owned by one event loop, so without locks.
 
     Attributes:
+        node_name: what the node is called where it is shown.
+        counters: what the node counts.
         parameters: JSON values by virtual host, component and name; the first two are empty for global ones.
+        done: told the id of the connection (0: none), user, action, virtual host and object of what clients
+            changed that lasts.
         policies_changed: True while queues and exchanges have yet to follow a change of policies.
         own_timeouts: True once a queue or a consumer had an acknowledgement timeout of its own.
 
@@ -132,7 +145,10 @@ class Broker:
         self.alarms = Alarms()
         self.sessions = Sessions()
         self.vhosts: dict[str, Vhost] = {}
+        self.node_name = "rabbit@localhost"
+        self.counters = Counters()
         self.parameters: dict[tuple[str, str, str], str] = {}
+        self.done: Done = _not_noted
         self.not_replayed: list[str] = []
         self.policies_changed = False
         self.own_timeouts = False

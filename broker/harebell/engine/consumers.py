@@ -164,12 +164,16 @@ class ConsumerRing:
         members: every consumer, in order of arrival.
         single: True for a single active consumer: only ``active_member`` is served.
         active_member: the one being served when ``single``.
+        lacking_since: clock milliseconds since when messages wait and none of the consumers can take one; 0
+            while that is not so.
     """
 
     def __init__(self, single: bool) -> None:
         self.members: list[Consumer] = []
         self.single: bool = single
         self.active_member: Consumer | None = None
+        self.lacking_since: i64 = 0
+        self._lacked: i64 = 0
         self._ready: list[Consumer] = []
         self._cursor: i64 = 0
         self._one_level: bool = True
@@ -218,6 +222,24 @@ class ConsumerRing:
     def can_deliver(self) -> bool:
         """Tell whether somebody may be able to take a message."""
         return len(self._ready) > 0
+
+    def lacks(self, now: i64) -> None:
+        """Messages wait, and nobody can take one; without consumers that counts for nothing."""
+        if self.lacking_since == 0 and self.members:
+            self.lacking_since = now
+
+    def lacks_no_more(self, now: i64) -> None:
+        """Somebody may be able to take a message again."""
+        self._lacked += now - self.lacking_since
+        self.lacking_since = 0
+
+    def lacked_for(self, now: i64) -> i64:
+        """Give the milliseconds for which messages waited for consumers that could take none.
+
+        Args:
+            now: clock milliseconds; 0 if no message waits any more.
+        """
+        return self._lacked + (now - self.lacking_since if 0 < self.lacking_since < now else 0)
 
     def _insert(self, consumer: Consumer) -> None:
         ready = self._ready

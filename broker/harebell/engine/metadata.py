@@ -41,7 +41,7 @@ from harebell.engine.queues.classic import ClassicQueue
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stream import StreamQueue
 from harebell.engine.routing import enqueue
-from harebell.engine.vhost import PREDECLARED, Vhost
+from harebell.engine.vhost import DEFAULT_VHOST, PREDECLARED, Vhost
 from harebell.streaming import DEFAULT_SEGMENT_OCTETS, LEAST_SEGMENT_OCTETS
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ def apply(broker: Broker, command: Command) -> None:
             for queue in list(vhost.queues.values()):
                 if not queue.deleted:
                     delete_queue(vhost, queue)
+            for exchange in vhost.exchanges.values():
+                vhost.counters.exchanges.merge(exchange.tally)
+            broker.counters.gone.merge(vhost.counters)
             broker.access.forget_vhost(command.name)
             for place in [place for place in broker.parameters if place[0] == command.name]:
                 del broker.parameters[place]
@@ -77,10 +80,10 @@ def apply(broker: Broker, command: Command) -> None:
             broker.parameters.pop((command.vhost, command.component, command.name), None)
             return
         case ChangeAccess():
-            broker.access.apply(command.kind, command.change)
-            # Routes were worked out with the permissions as they were.
-            for each in broker.vhosts.values():
-                each.topology_changed()
+            for name in broker.access.apply(command.kind, command.change):
+                # Routes were worked out with the permissions as they were.
+                if name in broker.vhosts:
+                    broker.vhosts[name].topology_changed()
             return
     vhost = broker.vhosts[command.vhost]
     match command:
@@ -151,6 +154,8 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
     if command.owner:
         vhost.exclusives.setdefault(command.owner, {})[command.name] = None
     vhost.queues[command.name] = queue
+    if not vhost.replaying:
+        vhost.counters.queues_created += 1
     _link_history(vhost, queue)
 
 
@@ -212,6 +217,8 @@ def _segment_octets(vhost: Vhost, name: str, arguments: Table) -> int:
 def delete_queue(vhost: Vhost, queue: Queue) -> None:
     """Remove a queue, tell its consumers, and remove auto-delete exchanges left without a binding."""
     del vhost.queues[queue.name]
+    if not vhost.replaying:
+        vhost.counters.queue_gone(queue)
     vhost.expiring.pop(queue, None)
     if queue.owner:
         owned = vhost.exclusives.get(queue.owner)
@@ -242,6 +249,7 @@ def delete_exchange(vhost: Vhost, exchange: Exchange) -> None:
         current = work.pop()
         if vhost.exchanges.pop(current.name, None) is None:
             continue
+        vhost.counters.exchanges.merge(current.tally)
         for binding in list(current.bindings.values()):
             current.unbind(binding.destination, binding.routing_key, binding.arguments)
         work.extend(_unbind_all(vhost, current))
@@ -304,6 +312,9 @@ def snapshot(broker: Broker) -> list[Command]:
     commands: list[Command] = []
     for (place, component, name), value in broker.parameters.items():
         commands.append(SetParameter(place, component, name, value))
+    if DEFAULT_VHOST not in broker.vhosts:
+        # Every broker begins with it.
+        commands.append(DeleteVhost(DEFAULT_VHOST))
     for vhost in broker.vhosts.values():
         commands.append(CreateVhost(vhost.name))
         commands.extend(_settings(vhost))

@@ -8,11 +8,13 @@ hands over to its alternate exchange, each at most once (RabbitMQ's rules).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from mypy_extensions import i64
 
 from harebell.content.message import Message
 from harebell.content.properties import Properties
+from harebell.engine.counters import Tally
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.queues.queue import Queue
@@ -24,6 +26,9 @@ ROUTE_CACHE_LIMIT = 8192
 
 ROUTE_CACHE_QUEUES = 262_144
 """Targets all routes of a virtual host may list together, for fan-outs are long."""
+
+UNCOUNTED: Final = Tally()
+"""Of a route that was not worked out yet."""
 
 
 class Route:
@@ -40,6 +45,7 @@ class Route:
         arguments: the raw arguments it was worked out from.
         generation: of the topology it was worked out from.
         error: what to answer instead of routing; never cached.
+        tally: counts what is published to the exchange.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Route:
         self.generation: i64 = 0
         self.arguments: bytes = b""
         self.error: BrokerError | None = None
+        self.tally: Tally = UNCOUNTED
 
     def set_queues(self, queues: list[Queue]) -> None:
         """Fix the queues of a static route; streams that retain what they get take part."""

@@ -62,6 +62,17 @@ class Caller(NamedTuple):
         if not self.broker.access.allowed(self.user, self.vhost.name, permission, name or "amq.default"):
             raise access_refused(name or "amq.default", kind, self.vhost.name, self.user)
 
+    def done(self, action: str, name: str, lasting: bool = True) -> None:
+        """Tell whoever keeps account of who did what; only what lasts is told.
+
+        Args:
+            action: as ``queue.purged``.
+            name: to what.
+            lasting: whether it outlives its connection and a restart.
+        """
+        if lasting:
+            self.broker.done(self.session_id, self.user.name, action, self.vhost.name, name)
+
     def own(self, queue: Queue) -> Queue:
         """Check that an exclusive queue is this connection's.
 
@@ -120,6 +131,7 @@ def declare_exchange(
     if type_class is SuperStreamExchange:
         _check_partitions(caller, name, arguments)
     lsn = caller.broker.commit(command, durable)
+    caller.done("exchange.created", name, durable)
     return max(lsn, _declare_partitions(caller, caller.vhost.exchanges[name]))
 
 
@@ -133,9 +145,11 @@ def _check_partitions(caller: Caller, name: str, arguments: Table) -> None:
     check_queue_arguments(asked, "stream", f"{name}-0", vhost.name)
     if len(f"{name}-{count - 1}".encode("utf-8", "surrogateescape")) > 255:
         raise BrokerError(PRECONDITION_FAILED, f"exchange name '{name}' is too long to name its partitions")
+    caller.require("read", "exchange", name)
     for number in range(count):
         partition = f"{name}-{number}"
         caller.require("configure", "queue", partition)
+        caller.require("write", "queue", partition)
         existing = vhost.queues.get(partition)
         if existing is not None and existing.type_name != "stream":
             raise BrokerError(
@@ -220,6 +234,7 @@ def delete_exchange(caller: Caller, name: str, if_unused: bool) -> int:
         return 0
     if if_unused and exchange.bindings:
         raise BrokerError(PRECONDITION_FAILED, f"exchange '{name}' in vhost '{caller.vhost.name}' in use")
+    caller.done("exchange.deleted", name, exchange.durable)
     return caller.broker.commit(DeleteExchange(caller.vhost.name, name), exchange.durable)
 
 
@@ -240,6 +255,7 @@ def bind(
         caller.own(end)
     exchange.check_binding(routing_key, arguments)
     durable = exchange.durable and _is_durable(end)
+    caller.done("binding.created", f"{source} -> {destination} ({routing_key})", durable)
     command = Bind(caller.vhost.name, source, destination, to_queue, routing_key, arguments)
     return caller.broker.commit(command, durable)
 
@@ -260,6 +276,7 @@ def unbind(
     if isinstance(end, Queue):
         caller.own(end)
     durable = exchange.durable and _is_durable(end)
+    caller.done("binding.deleted", f"{source} -> {destination} ({routing_key})", durable)
     command = Unbind(caller.vhost.name, source, destination, to_queue, routing_key, arguments)
     return caller.broker.commit(command, durable)
 
@@ -301,6 +318,7 @@ def declare_queue(
     existing = caller.vhost.queues.get(name)
     if existing is not None:
         _same_queue(caller, existing, durable, exclusive, auto_delete, arguments)
+        caller.vhost.counters.queues_declared += 1
         existing.last_used = caller.broker.clock.now
         return existing, _declare_history(caller, existing)
     default = _default_type(caller, durable, exclusive, auto_delete)
@@ -331,6 +349,8 @@ def declare_queue(
         arguments,
     )
     lsn = caller.broker.commit(command, durable and not exclusive)
+    caller.done("queue.created", name, durable and not exclusive)
+    caller.vhost.counters.queues_declared += 1
     queue = caller.vhost.queues[name]
     return queue, max(lsn, _declare_history(caller, queue))
 
@@ -449,6 +469,7 @@ def delete_queue(caller: Caller, name: str, if_unused: bool, if_empty: bool) -> 
     count = int(queue.ready_count())
     if if_empty and count and not ignored:
         raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' in vhost '{caller.vhost.name}' not empty")
+    caller.done("queue.deleted", name, queue.durable)
     return count, caller.broker.commit(DeleteQueue(caller.vhost.name, name), queue.durable)
 
 
@@ -459,7 +480,9 @@ def purge_queue(caller: Caller, name: str) -> int:
         BrokerError: ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED.
     """
     caller.require("read", "queue", name)
-    return int(caller.own(caller.vhost.queue(name)).purge())
+    queue = caller.own(caller.vhost.queue(name))
+    caller.done("queue.purged", name, queue.durable)
+    return int(queue.purge())
 
 
 def readable_queue(caller: Caller, name: str) -> Queue:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
 from harebell.content.properties import Properties
 from harebell.content.table import Table
+from harebell.engine.counters import VhostCounters
 from harebell.engine.destination import Destination
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
@@ -27,6 +28,9 @@ from harebell.ports import AccessControl, User
 
 if TYPE_CHECKING:
     from harebell.engine.reply_to import ReplyQueue
+
+DEFAULT_VHOST: Final = "/"
+"""The one every broker begins with."""
 
 PREDECLARED = (
     ("amq.direct", "direct", False),
@@ -56,6 +60,7 @@ class Vhost:
         default_queue_type: type of queues declared without one; empty for the node's default.
         reply_queues: direct reply-to addressees by their pseudo-queue name.
         auto_deleted: durable exchanges that went with their last binding; the journal is to be told.
+        counters: what is counted beside the queues and exchanges that are there.
         replaying: True while recovery repeats commands, which say themselves what goes.
     """
 
@@ -69,6 +74,7 @@ class Vhost:
         self.reply_queues: dict[str, ReplyQueue] = {}
         self.auto_deleted: list[str] = []
         self.replaying: bool = False
+        self.counters = VhostCounters()
         self.dead_letters: DeadLetterSink | None = None
         self.policies = Policies()
         self.policies_changed: bool = False
@@ -144,8 +150,11 @@ class Vhost:
             )
 
     def route_cache(self, user: User) -> dict[bytes, Route]:
-        """Give the routes shared by the user's connections; permissions differ between users."""
-        return self._caches.setdefault(user.name, {})
+        """Give the routes shared by the user's connections; permissions differ between users.
+
+        Those who may do everything share what is kept under the name that no user can have.
+        """
+        return self._caches.setdefault("" if user.unlimited else user.name, {})
 
     def topology_changed(self) -> None:
         """Forget every cached route: an exchange, queue, binding or permission changed."""
@@ -176,6 +185,7 @@ class Vhost:
         route = Route(address, exchange_name, key, None, bool(flags & 1), bool(flags & 2))
         route.arguments = arguments
         route.generation = self.generation
+        route.tally = self.counters.default
         try:
             self._resolve(user, route)
         except BrokerError as error:
@@ -206,6 +216,7 @@ class Vhost:
         ):
             raise topic_refused(key, name, self.name, user)
         route.exchange = exchange
+        route.tally = exchange.tally
         routing = Routing()
         traverse(exchange, [key], None, self.exchanges.get, routing)
         route.dynamic = routing.dynamic

@@ -15,16 +15,20 @@ LOG_SECONDS: Final = 10.0
 """Time between two lines about sockets that were refused."""
 
 
-def client_limit() -> int:
-    """Give how many sockets may be accepted by the limit of the process; a huge number if it has none."""
+def process_limit() -> int:
+    """Give how many descriptors the process may have; 0 if it has no limit or the system does not say."""
     try:
         import resource
     except ImportError:
-        return sys.maxsize
+        return 0
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY or limit < 0:
-        return sys.maxsize
-    return int(limit - min(RESERVE, limit // 2))
+    return 0 if limit == resource.RLIM_INFINITY else max(0, int(limit))
+
+
+def client_limit() -> int:
+    """Give how many sockets may be accepted by the limit of the process; a huge number if it has none."""
+    limit = process_limit()
+    return limit - min(RESERVE, limit // 2) if limit else sys.maxsize
 
 
 class Descriptors:

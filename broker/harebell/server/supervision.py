@@ -125,6 +125,7 @@ class Supervisor:
 
     def _watch(self, client: ClientTransport, connection: Connection, now: int) -> None:
         phase = connection.phase
+        client.admit()
         if connection.blocked and _hung_up(client):
             # What it sent before is read to its end; nothing else would tell that it is gone.
             client.resume_reading(ALARM)

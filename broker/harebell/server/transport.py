@@ -14,6 +14,7 @@ from harebell.amqp.outbox import Outbox
 from harebell.server.clock import set_clock
 
 if TYPE_CHECKING:
+    from harebell.server.admission import Origin
     from harebell.server.listener import Server
 
 YIELD: Final = "yield"
@@ -47,10 +48,16 @@ class ClientTransport(asyncio.BufferedProtocol):
 
     Args:
         server: the listener's owner, with the broker and the turn.
+        origin: where it comes from, if that is known before the transport is made.
+
+    Attributes:
+        secure: True behind TLS, where one large write costs less than many small ones.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, origin: Origin | None = None) -> None:
         self.server = server
+        self.origin = origin
+        self.secure = origin is not None and origin.secure
         self._turn = server.turn
         self._loop = server.loop
         self._buffer = server.read_buffer
@@ -66,12 +73,16 @@ class ClientTransport(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the socket."""
-        if self.server.refuses():
-            cast(asyncio.Transport, transport).abort()
+        accepted = cast(asyncio.Transport, transport)
+        if self.origin is None and self.server.refuses():
+            accepted.abort()
             return
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=self.server.options.outbound_buffer)
-        self.connection = self.server.accepted(self, self.transport)
+        accepted.set_write_buffer_limits(high=self.server.options.outbound_buffer)
+        self.transport = accepted
+        self.connection = self.server.accepted(self, accepted)
+        if self.connection is None:
+            self.transport = None
+            accepted.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the buffer to read into."""
@@ -95,6 +106,8 @@ class ClientTransport(asyncio.BufferedProtocol):
         dispatcher = self._dispatcher
         dispatcher.contended = False
         connection.receive_data(bytes(self._buffer.memory[:nbytes]))
+        if self.origin is not None:
+            self.admit()
         self._contended = dispatcher.contended
         if connection.stalled:
             self.pause_reading(REPLIES)
@@ -107,6 +120,12 @@ class ClientTransport(asyncio.BufferedProtocol):
             self.close()
         elif connection.has_published and self.server.blocking and not connection.blocked:
             self.server.block(self)
+
+    def admit(self) -> None:
+        """Count the connection no more among those that have not logged in, once it is open."""
+        if self.origin is not None and self.connection is not None and self.connection.vhost is not None:
+            self.server.admission.leave(self.origin)
+            self.origin = None
 
     def _adapt(self, nbytes: int, full: bool, seconds: float) -> None:
         """Take less at once from a client whose requests are long work, such as fan-out to many queues."""
@@ -147,7 +166,11 @@ class ClientTransport(asyncio.BufferedProtocol):
             return
         if self.connection is not None:
             self.connection.said = True
-        if len(chunks) == 1:
+        if self.secure:
+            # Each piece would become a record of its own, with a header and a checksum; and asyncio copies
+            # what is left of a piece after each record, unless it is a view.
+            transport.write(memoryview(chunks[0] if len(chunks) == 1 else b"".join(chunks)))
+        elif len(chunks) == 1:
             transport.write(chunks[0])
         else:
             transport.writelines(chunks)

@@ -126,6 +126,7 @@ class Turn:
 
     def journal_advanced(self) -> None:
         """More of the journal is durable: send the confirms and replies that waited for it."""
+        set_clock(self.broker.clock)
         durable = self._journal.durable
         self._dispatcher.journal_advanced()
         for channel in list(self.awaiting.channels):

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from harebell.settings.environment import variable_of
 from harebell.settings.layers import flatten, sections
-from harebell.settings.load import Loaded
+from harebell.settings.loading import Loaded
 from harebell.settings.tree import Settings
 
 _WIDTH = 100

@@ -43,6 +43,10 @@ _RABBITMQ = {
     "RABBITMQ_PRODUCT_NAME": "compat.product",
     "RABBITMQ_PRODUCT_VERSION": "compat.version",
 }
+ERL_ARGUMENTS = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"
+"""Where compose files say which definitions to load: ``-rabbitmq_management load_definitions "/x.json"``."""
+
+_LOAD_DEFINITIONS = re.compile(r"""\bload_definitions\s+(?:\\?"([^"\\]+)\\?"|'?([^\s'"]+)'?)""")
 _SECRET_FILES = {
     "RABBITMQ_DEFAULT_USER_FILE": "auth.default_user",
     "RABBITMQ_DEFAULT_PASS_FILE": "auth.default_pass",
@@ -64,6 +68,8 @@ def read_rabbitmq_variables(environ: Mapping[str, str]) -> Layer:
             layer.put(_RABBITMQ[variable], value, variable)
         elif variable in _LOGS:
             _LOGS[variable](layer, value)
+        elif variable == ERL_ARGUMENTS and (found := _LOAD_DEFINITIONS.search(value)):
+            layer.put("management.load_definitions", found[1] or found[2], variable)
         else:
             ignored.append(variable)
     for variable, key in _SECRET_FILES.items():
@@ -90,9 +96,12 @@ def _log_level(layer: Layer, value: str) -> None:
 
 
 def _log_place(layer: Layer, value: str) -> None:
-    if value != "-":
+    """RABBITMQ_LOGS is a file, or ``-`` for the standard output."""
+    if value.startswith("/"):
+        layer.put("log.file", value, "RABBITMQ_LOGS")
+    elif value != "-":
         layer.notices.append(
-            Notice("warning", "RABBITMQ_LOGS: logs go to the standard output only, not to a file")
+            Notice("warning", "RABBITMQ_LOGS: neither '-' nor a full path: logs go to the standard output")
         )
 
 

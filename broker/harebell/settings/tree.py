@@ -10,7 +10,15 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from harebell.settings.values import (
     Memory,
@@ -28,10 +36,15 @@ MAX_MESSAGE_SIZE_CEILING = 512 * 1024 * 1024
 
 LoopName = Annotated[Literal["auto", "uvloop", "asyncio"], BeforeValidator(parse_lower)]
 QueueTypeName = Annotated[Literal["classic", "quorum", "stream"], BeforeValidator(parse_lower)]
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(parse_lower)]
 LogFormat = Annotated[Literal["auto", "text", "json"], BeforeValidator(parse_lower)]
 VerifyPeer = Annotated[Literal["none", "optional", "required"], BeforeValidator(parse_lower)]
 TlsVersion = Literal["1.2", "1.3"]
+CertificateName = Annotated[
+    Literal["distinguished_name", "common_name", "subject_alternative_name"], BeforeValidator(parse_lower)
+]
+AlternativeName = Annotated[Literal["dns", "ip", "email", "uri"], BeforeValidator(parse_lower)]
 PasswordHashing = Annotated[Literal["argon2id", "sha256"], BeforeValidator(parse_lower)]
 Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(parse_switch)]
 
@@ -50,6 +63,7 @@ class Server(Section):
         description="Addresses to listen on, if need be with a port: '0.0.0.0', '::1', '[::]:5673'.",
     )
     port: int = Field(default=5672, ge=0, le=65535, description="AMQP port; 0 takes any free one.")
+    plain: bool = Field(default=True, description="Listen without TLS, too.")
     backlog: int = Field(
         default=1024, ge=1, le=65535, description="Connections the kernel may hold before they are accepted."
     )
@@ -64,6 +78,16 @@ class Server(Section):
     loop: LoopName = Field(
         default="auto", description="Event loop: uvloop, asyncio, or auto (uvloop where it is installed)."
     )
+    proxy_protocol: bool = Field(
+        default=False,
+        description="Expect the PROXY protocol, version 1 or 2, from load balancers: the first octets of "
+        "their connections say where a client really comes from.",
+    )
+    proxy_trusted: Names = Field(
+        default=(),
+        description="Networks of those load balancers, such as '10.0.0.0/8'; nobody else is believed, and "
+        "who connects from elsewhere needs no PROXY header.",
+    )
 
     @field_validator("bind")
     @classmethod
@@ -72,6 +96,13 @@ class Server(Section):
             raise ValueError("at least one address is needed")
         for entry in entries:
             split_address(entry)
+        return entries
+
+    @field_validator("proxy_trusted")
+    @classmethod
+    def _networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            ipaddress.ip_network(entry, strict=False)
         return entries
 
     def listeners(self) -> tuple[tuple[str, int], ...]:
@@ -135,6 +166,19 @@ class Limits(Section):
     max_connections: int = Field(
         default=0, ge=0, description="Client connections open at once; 0 for no limit."
     )
+    max_channels: int = Field(
+        default=0, ge=0, description="Channels open at once on all connections together; 0 for no limit."
+    )
+    max_handshakes: int = Field(
+        default=16384,
+        ge=0,
+        description="Connections at once that have not logged in yet; more are closed. 0 for no limit.",
+    )
+    max_handshakes_per_address: int = Field(
+        default=4096,
+        ge=0,
+        description="The same for the connections of one address: of one host, or all behind one gateway.",
+    )
     outbound_buffer: Size = Field(
         default=1024 * 1024,
         ge=1,
@@ -182,6 +226,24 @@ class Auth(Section):
         default="argon2id",
         description="How new passwords are hashed: argon2id, or sha256 as RabbitMQ does it, which can then "
         "read what is exported. Hashes of either kind, and RabbitMQ's others, are accepted.",
+    )
+
+    free_login_failures: int = Field(
+        default=10,
+        ge=0,
+        description="Wrong passwords for one user from one address that are let pass; further attempts have "
+        "to wait, half a second at first and up to 8, and are refused if they do not; 0 never makes them.",
+    )
+    ssl_cert_login_from: CertificateName = Field(
+        default="distinguished_name",
+        description="Which name of a client certificate is the user name of EXTERNAL: distinguished_name, "
+        "common_name or subject_alternative_name.",
+    )
+    ssl_cert_login_san_type: AlternativeName = Field(
+        default="dns", description="Kind of subject alternative name that is meant: dns, ip, email or uri."
+    )
+    ssl_cert_login_san_index: int = Field(
+        default=0, ge=0, description="Which of several subject alternative names of that kind, from 0."
     )
 
     @field_validator("mechanisms")
@@ -240,8 +302,24 @@ class Storage(Section):
     )
 
 
+class Drain(Section):
+    """How a node that was told to stop lets go of its clients."""
+
+    delay: Seconds = Field(
+        default=0.0,
+        le=3600,
+        description="Seconds in which health checks fail already and clients are still served, so that load "
+        "balancers send new ones elsewhere; 5s suits Kubernetes.",
+    )
+    spread: Seconds = Field(
+        default=0.0,
+        le=3600,
+        description="Seconds over which connections are closed, so that not all clients come back at once.",
+    )
+
+
 class Log(Section):
-    """What is logged and in which form; logs go to the standard output."""
+    """What is logged, in which form, and where to."""
 
     level: LogLevel = Field(
         default="info",
@@ -251,6 +329,27 @@ class Log(Section):
         default="auto",
         description="Form of a line: text, json, or auto (text on a terminal, json otherwise).",
     )
+    file: Path | None = Field(
+        default=None,
+        description="File to append to, in place of the standard output; opened anew when it was moved away, "
+        "as logrotate does.",
+    )
+    levels: Names = Field(
+        default=(),
+        description="Levels of single categories: 'connection=warning', 'channel=debug'; categories are "
+        "connection, channel, queue, node, alarm and so on, as in the domain of JSON lines.",
+    )
+
+    @field_validator("levels")
+    @classmethod
+    def _category_levels(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            split_level(entry)
+        return entries
+
+    def category_levels(self) -> tuple[tuple[str, str], ...]:
+        """Return the categories with levels of their own."""
+        return tuple(map(split_level, self.levels))
 
 
 class Compat(Section):
@@ -287,6 +386,14 @@ class Tls(Section):
     key: Path | None = Field(
         default=None, description="File with the private key; by default it is in the certificate's file."
     )
+    key_password: SecretStr = Field(
+        default=SecretStr(""), description="Password of the private key, if it is encrypted."
+    )
+    sni: Path | None = Field(
+        default=None,
+        description="Folder with further certificates, each with its key in one file: NAME.pem is for "
+        "clients that ask for the host NAME; '*.example.org.pem' is for all names of one level.",
+    )
     ca: Path | None = Field(
         default=None, description="File with the authorities whose client certificates are accepted."
     )
@@ -308,15 +415,33 @@ class Management(Section):
     bind: Names = Field(
         default=(), description="Addresses to listen on; by default those of the broker ('server.bind')."
     )
-    port: int = Field(default=15672, ge=0, le=65535, description="HTTP port; 0 takes any free one.")
+    port: int = Field(
+        default=15672,
+        ge=0,
+        le=65535,
+        description="HTTP port; 0 takes any free one, and so does the default where server.port is 0.",
+    )
     tls_port: int = Field(
         default=15671, ge=0, le=65535, description="HTTPS port, if a certificate is named in [tls]."
+    )
+    local_socket: bool = Field(
+        default=True,
+        description="Offer it on the socket 'management.sock' in the data directory too, where the account "
+        "that runs the broker, and root, need no password.",
     )
     path_prefix: str = Field(
         default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="Put before every path: '/rabbit'."
     )
     max_body: Size = Field(
         default=64 * 1024 * 1024, ge=1024, description="Largest body of a request, such as definitions."
+    )
+    max_connections: int = Field(
+        default=500, ge=1, description="Most HTTP connections at once; more are dropped."
+    )
+    cors_allow_origins: Names = Field(
+        default=(),
+        description="Origins whose web pages may use the HTTP API, such as 'https://ops.example'; '*' "
+        "is any.",
     )
     sample_interval: Milliseconds = Field(
         default=5000, ge=100, description="Milliseconds between two looks at the counters, for rates."
@@ -325,6 +450,9 @@ class Management(Section):
         default=None,
         description="Definitions (JSON, as RabbitMQ exports them) to import at every start; a folder is read "
         "file by file.",
+    )
+    skip_unchanged_definitions: bool = Field(
+        default=False, description="Import them only if they have changed since they were last imported."
     )
 
 
@@ -335,7 +463,19 @@ class Metrics(Section):
     bind: Names = Field(
         default=(), description="Addresses to listen on; by default those of the broker ('server.bind')."
     )
-    port: int = Field(default=15692, ge=0, le=65535, description="HTTP port; 0 takes any free one.")
+    port: int = Field(
+        default=15692,
+        ge=0,
+        le=65535,
+        description="HTTP port; 0 takes any free one, and so does the default where server.port is 0.",
+    )
+    max_labels: int = Field(
+        default=100,
+        ge=0,
+        le=100_000,
+        description="Queues that have series of their own in /metrics, for errors and for latencies: the "
+        "busiest ones; all others are added up as queue 'other'. The other paths show every queue.",
+    )
 
 
 class Settings(Section):
@@ -347,11 +487,67 @@ class Settings(Section):
     auth: Auth = Auth()
     queue: Queue = Queue()
     storage: Storage = Storage()
+    drain: Drain = Drain()
     log: Log = Log()
     compat: Compat = Compat()
     tls: Tls = Tls()
     management: Management = Management()
     metrics: Metrics = Metrics()
+
+    @model_validator(mode="after")
+    def _trusts_somebody(self) -> "Settings":
+        if self.server.proxy_protocol and not self.server.proxy_trusted:
+            raise ValueError("server.proxy_protocol is on: name the load balancers in server.proxy_trusted")
+        return self
+
+    @model_validator(mode="after")
+    def _some_listener(self) -> "Settings":
+        if not self.server.plain and self.tls.certificate is None:
+            raise ValueError("server.plain is off and tls.certificate names no file: nothing would listen")
+        return self
+
+    def plain_listeners(self) -> tuple[tuple[str, int], ...]:
+        """Return every address and port to listen on for AMQP without TLS."""
+        return self.server.listeners() if self.server.plain else ()
+
+    def tls_listeners(self) -> tuple[tuple[str, int], ...]:
+        """Return every address and port to listen on for AMQP over TLS: any free port if AMQP takes one."""
+        named = "port" in self.tls.model_fields_set or self.server.port != 0
+        hosts = [host for host, _ in self.server.listeners()]
+        return tuple(dict.fromkeys((host, self.tls.port if named else 0) for host in hosts))
+
+    def http_listeners(self, section: Management | Metrics) -> tuple[tuple[str, int], ...]:
+        """Return every address and port that the HTTP API, or metrics, listen on.
+
+        Where any free AMQP port is asked for, the same goes for these unless their ports are named: several
+        nodes can then run side by side.
+        """
+        named = "port" in section.model_fields_set or self.server.port != 0
+        return self._http_addresses(section, section.port if named else 0)
+
+    def https_listeners(self) -> tuple[tuple[str, int], ...]:
+        """Return every address and port that the HTTP API listens on with TLS, on the same terms."""
+        named = "tls_port" in self.management.model_fields_set or self.server.port != 0
+        port = self.management.tls_port if named else 0
+        pairs = self._http_addresses(self.management, port)
+        return tuple(dict.fromkeys((host, port) for host, _ in pairs))
+
+    def _http_addresses(self, section: Management | Metrics, default: int) -> tuple[tuple[str, int], ...]:
+        hosts = section.bind or [host for host, _ in self.server.listeners()]
+        pairs = [split_address(entry) if section.bind else (entry, None) for entry in hosts]
+        return tuple(dict.fromkeys((host, default if port is None else port) for host, port in pairs))
+
+
+def split_level(entry: str) -> tuple[str, str]:
+    """Split ``category=level``.
+
+    Raises:
+        ValueError: it is not of that form, or there is no such level.
+    """
+    category, _, level = (part.strip().lower() for part in entry.partition("="))
+    if not category.replace("_", "").isalnum() or level not in LOG_LEVELS:
+        raise ValueError(f"{entry!r} is not 'category=level' with one of {', '.join(LOG_LEVELS)}")
+    return category, level
 
 
 def split_address(entry: str) -> tuple[str, int | None]:

@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import Final, NamedTuple
 
+from harebell.histograms import Commits
 from harebell.storage.batch import Batch
 from harebell.storage.files import CANNOT_OPEN, FULL, NO_DESCRIPTORS, Files, LogFile
 from harebell.storage.records import SEGMENT_HEAD_SIZE, encode_segment_head
@@ -57,6 +59,7 @@ class Committer:
         base: lsn of the first record of the segment to begin with; a new file.
         reports: whom to tell.
         retry_seconds: how long to wait for space on a full disk between two attempts.
+        commits: counts what is done; None to have an own one.
 
     Attributes:
         busy: True from ``submit`` until its batch was reported; set and cleared by the event loop.
@@ -66,9 +69,16 @@ class Committer:
     """
 
     def __init__(
-        self, files: Files, node: int, base: int, reports: Reports, retry_seconds: float = RETRY_SECONDS
+        self,
+        files: Files,
+        node: int,
+        base: int,
+        reports: Reports,
+        retry_seconds: float = RETRY_SECONDS,
+        commits: Commits | None = None,
     ) -> None:
         self.busy = False
+        self._commits = commits or Commits()
         self._files = files
         self._node = node
         self._reports = reports
@@ -139,8 +149,11 @@ class Committer:
         durable = batch.sync or batch.next_base >= 0
         if not self._write(batch.data):
             return
+        self._commits.batches.add(len(batch.data))
         if durable:
+            began = perf_counter()
             self._open_file().sync()
+            self._commits.syncs.add(perf_counter() - began)
         self._reports.written(batch.lsn, durable)
         if batch.next_base >= 0:
             self._rotate(batch.next_base)

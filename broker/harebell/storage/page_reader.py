@@ -31,7 +31,7 @@ class Span:
     """Neighbouring records of a page that lie in one file.
 
     Attributes:
-        name: the file.
+        name: the file; empty for messages that left the page, which are not read.
         spilled: whether it is one of the spill log.
         segment: number of the journal's segment.
         base: lsn or offset in the log of its first record.
@@ -135,6 +135,10 @@ class PageReader:
             self._read_span(reading, span, average)
 
     def _read_span(self, reading: PageReading, span: Span, average: i64) -> None:
+        if not span.name:
+            for _ in range(span.first, span.last):
+                reading.messages.append(None)
+            return
         self.spilled = span.spilled
         if span.name != self._name:
             self._name = span.name

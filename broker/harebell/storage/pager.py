@@ -10,7 +10,7 @@ from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from harebell.content.message import Message
-from harebell.paging import Page, Pager, PageTaker, PageUnreadable, journal_location
+from harebell.paging import NOWHERE, Page, Pager, PageTaker, PageUnreadable, journal_location
 from harebell.storage.files import Files
 from harebell.storage.journal import WriteAheadLog
 from harebell.storage.page_reader import PageReader, PageReading, Span, Unreadable
@@ -332,7 +332,13 @@ class DiskPager(Pager):
         index: i64 = 0
         while index < page.count:
             location = read_i64_be(locations, index * 8)
-            if location < low or location >= high or (location ^ low) & 1:
+            if location == NOWHERE:
+                if span is not None:
+                    span.last = index
+                span = Span("", False, -1, -1, 0, index)
+                low = high = 0
+                spans.append(span)
+            elif location < low or location >= high or (location ^ low) & 1:
                 if span is not None:
                     span.last = index
                 if location & 1:

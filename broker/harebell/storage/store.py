@@ -229,7 +229,13 @@ class Store:
 
         reports = Reports(in_loop(written), in_loop(full), in_loop(events.failed))
         try:
-            committer = Committer(self.files, self.data_dir.node, self.segments.bases[-1], reports)
+            committer = Committer(
+                self.files,
+                self.data_dir.node,
+                self.segments.bases[-1],
+                reports,
+                commits=self.journal.commits,
+            )
         except OSError as error:
             self.data_dir.close()
             raise DataDirError(f"{self.data_dir.journal}: {error}") from None

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from harebell.embedded import LOOPBACK, Broker, QueuedMessage, QueueView
-from harebell.engine.broker import DEFAULT_VHOST
+from harebell.engine.vhost import DEFAULT_VHOST
 from harebell.settings import Settings
 
 Result = TypeVar("Result")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from harebell.content.message import Message, address
 from harebell.content.properties import build_header
 from harebell.engine.queues.queue import Queue
-from harebell.engine.queues.ready import AHEAD_MESSAGES, ReadyStore
-from harebell.engine.queues.residency import KEPT_AHEAD, Residency
-from harebell.paging import FLAGGED, NO_LIMIT, PAGE_MESSAGES, RETURN, Moved
+from harebell.engine.queues.ready import ReadyStore
+from harebell.engine.queues.residency import AHEAD_MESSAGES, KEPT_AHEAD, Residency
+from harebell.paging import FLAGGED, NO_LIMIT, NOWHERE, PAGE_MESSAGES, RETURN, Moved
 from tests.support.pager import ShelfPager
 
 
@@ -265,6 +265,22 @@ def test_any_sequence_agrees_with_a_list(data: st.DataObject) -> None:
     shop.pager.hand_back()
     assert shop.drain() == [position for position, _ in ready]
     assert (int(shop.store.octets), int(shop.pager.used)) == (0, 0)
+
+
+def test_what_is_taken_out_of_a_page_is_not_looked_for_on_disk_again() -> None:
+    shop = Shop()
+    shop.fill(4000)
+    shop.residency.relieve()
+    pages = len(list(shop.store.pages()))
+    first = next(iter(shop.store.pages()))
+    shop.store.remove(list(range(int(first.first), int(first.first) + 5)))
+    assert [int(first.location(index)) for index in range(6)] == [NOWHERE] * 5 + [int(first.location(5))]
+    assert int(first.location(5)) != NOWHERE
+    shop.store.remove(list(range(1, int(first.last) + 1)))
+    assert len(list(shop.store.pages())) == pages - 1, "an empty page goes"
+    assert shop.drain() == list(range(int(first.last) + 1, 4001))
+    assert (int(shop.store.octets), int(shop.store.bodies), int(shop.pager.used)) == (0, 0, 0)
+    assert shop.owner.missing == []
 
 
 def test_little_is_read_ahead_while_memory_is_short() -> None:

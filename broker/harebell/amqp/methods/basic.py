@@ -154,10 +154,17 @@ def get(connection: Connection, channel: Channel, frame: Any) -> None:
         )
     entry = queue.get(frame.no_ack, channel.next_tag, channel.clock.now)
     if entry is None:
+        channel.got_empty += 1
+        queue.got_empty += 1
         channel.reply(encode(commands.Basic.GetEmpty), 0)
         return
     channel.next_tag += 1
-    if not frame.no_ack:
+    if entry.returns:
+        channel.redelivered += 1
+    if frame.no_ack:
+        channel.got_no_ack += 1
+    else:
+        channel.got += 1
         channel.window.append(entry)
         if queue.options.consumer_timeout >= 0:
             channel.window.expect(queue, None)

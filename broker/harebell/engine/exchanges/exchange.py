@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from harebell.content.properties import Properties
 from harebell.content.table import Table, encode_table
+from harebell.engine.counters import Tally
 from harebell.engine.destination import Destination
 
 
@@ -53,6 +54,7 @@ class Exchange(Destination):
         arguments: declaration arguments, decoded.
         alternate: name of the alternate exchange, or None.
         bindings: by identity, in the order of their creation.
+        tally: counts what is published to it.
     """
 
     type_name = ""
@@ -67,6 +69,7 @@ class Exchange(Destination):
         self.arguments = arguments
         self.alternate: str | None = None
         self.bindings: dict[BindingKey, Binding] = {}
+        self.tally = Tally()
 
     @classmethod
     def check_arguments(cls, arguments: Table) -> None:

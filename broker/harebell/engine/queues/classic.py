@@ -25,17 +25,14 @@ from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
 from harebell.engine.options import DISABLED, REJECT_PUBLISH_DLX, QueueOptions
 from harebell.engine.queues.levels import PriorityStore
-from harebell.engine.queues.queue import DeadLetterSink, Queue
+from harebell.engine.queues.queue import DeadLetterSink
 from harebell.engine.queues.ready import ReadyStore
 from harebell.engine.queues.retries import Retries, retry_delay
 from harebell.engine.queues.rules import Rules, asks_for_rules, end_of
-from harebell.engine.queues.stock import Entry, Stock
-from harebell.paging import FLAGGED, RETURN, Moved, Page, Place
+from harebell.engine.queues.stock import Entry
+from harebell.engine.queues.stocked import StockedQueue
+from harebell.paging import FLAGGED, RETURN, Page
 from harebell.ports import Clock, Journal
-
-QUORUM_HIGHEST: Final = 31
-QUORUM_PRIORITY: Final = 4
-"""The highest of a quorum queue's levels, and that of messages without a priority (RabbitMQ 4.3)."""
 
 AGAIN: Final = 100
 """Milliseconds until something is tried again that the disk would not let happen."""
@@ -44,7 +41,7 @@ UPKEEP: Final = 1000
 """Messages that expiry or a lowered limit takes out in one go."""
 
 
-class ClassicQueue(Queue):
+class ClassicQueue(StockedQueue):
     """A queue of either type.
 
     Args:
@@ -78,40 +75,30 @@ class ClassicQueue(Queue):
         max_priority: i64,
         single_active: bool,
     ) -> None:
-        super().__init__(queue_id, name, type_name, durable, owner, auto_delete, arguments)
+        super().__init__(
+            queue_id, name, type_name, durable, owner, auto_delete, arguments, dispatcher, max_priority
+        )
         self._dispatcher = dispatcher
         self._journal = journal
         self._clock = clock
         self._dead_letters = dead_letters
         self.dead_letters = dead_letters
         self._expiry = expiry
-        self._residency = dispatcher.residency
-        self._pager = dispatcher.residency.pager
-        self._quorum: bool = type_name == "quorum"
         self.counts_returns = self._quorum
         self.counts_every_return: bool = True
-        self._store: Stock = (
-            PriorityStore(self, self._residency, max_priority, 0, False)
-            if max_priority >= 0
-            else ReadyStore(self, self._residency, True, self._quorum)
-        )
-        self.ordered = max_priority < 0
-        self.highest_level: i64 = QUORUM_HIGHEST if self._quorum else max(max_priority, 0)
-        self.absent_level: i64 = QUORUM_PRIORITY if self._quorum else 0
         self._rules: Rules | None = None
-        self._retries: Retries | None = None
         self._ring = ConsumerRing(single_active)
         self.single_active: bool = single_active
         if self._quorum:
             self._have_rules().apply(self.options, 1, True)
 
-    def ready_count(self) -> i64:
-        """Messages that wait for a consumer."""
-        return self._store.count
+    def starved_for(self) -> i64:
+        """Milliseconds for which messages waited for consumers that took none, until now."""
+        return self._ring.lacked_for(self._clock.now if self._store.count > 0 else 0)
 
-    def ready_octets(self) -> i64:
-        """Header and body octets of what waits."""
-        return self._store.octets
+    def active_consumer(self) -> Consumer | None:
+        """Give the one consumer that is served, of a queue that serves one at a time."""
+        return self._ring.active_member if self.single_active else None
 
     def consumer_count(self) -> i64:
         """Consumers subscribed."""
@@ -140,10 +127,6 @@ class ClassicQueue(Queue):
         if self._store.count > 0:
             self._dispatcher.schedule(self)
 
-    def offer(self) -> None:
-        """Memory is short: be listed for paging if there is anything to page."""
-        self._store.offer()
-
     def stocked(self) -> None:
         """Messages that were on disk are in memory."""
         self._store.refresh()
@@ -161,6 +144,8 @@ class ClassicQueue(Queue):
             self.take_in(message)
             return True
         self.published += 1
+        if not message.persistent:
+            self.transient += 1
         position: i64 = self.next_position
         self.next_position = position + 1
         if self._store.count == 0:
@@ -172,8 +157,11 @@ class ClassicQueue(Queue):
         ring = self._ring
         if ring.members:
             self._dispatcher.contended = True
-            if ring.can_deliver() and not self.scheduled:
-                self._dispatcher.schedule(self)
+            if ring.can_deliver():
+                if not self.scheduled:
+                    self._dispatcher.schedule(self)
+            elif ring.lacking_since == 0:
+                ring.lacks(self._clock.now)
         return True
 
     def take_in(self, message: Message) -> None:
@@ -183,6 +171,8 @@ class ClassicQueue(Queue):
             self.push(message)
             return
         self.published += 1
+        if not message.persistent:
+            self.transient += 1
         position: i64 = self.next_position
         self.next_position = position + 1
         if self._store.count == 0:
@@ -207,8 +197,11 @@ class ClassicQueue(Queue):
         ring = self._ring
         if ring.members:
             self._dispatcher.contended = True
-            if ring.can_deliver() and not self.scheduled:
-                self._dispatcher.schedule(self)
+            if ring.can_deliver():
+                if not self.scheduled:
+                    self._dispatcher.schedule(self)
+            elif ring.lacking_since == 0:
+                ring.lacks(self._clock.now)
         self._enforce_limits()
 
     def refuses(self, message: Message) -> bool:
@@ -218,7 +211,9 @@ class ClassicQueue(Queue):
 
     def refuse(self, message: Message) -> None:
         """Dead-letter a refused message if the queue does that."""
+        self.refused += 1
         if self.options.overflow == REJECT_PUBLISH_DLX:
+            self.count_death(MAXLEN)
             self._dead_letters.dead(self, message, 0, MAXLEN)
 
     def _tell_priorities_apart(self) -> None:
@@ -233,6 +228,7 @@ class ClassicQueue(Queue):
                 self._rules.unchain()
 
     def _give_up(self, message: Message, position: i64, reason: str) -> None:
+        self.count_death(reason)
         self._dead_letters.dead(self, message, position, reason)
 
     def _enforce_limits(self) -> None:
@@ -357,6 +353,8 @@ class ClassicQueue(Queue):
         """Deliver up to ``budget`` messages in order, each to the consumer whose turn it is."""
         store = self._store
         ring = self._ring
+        if ring.lacking_since > 0:
+            ring.lacks_no_more(self._clock.now)
         while store.count > 0:
             if budget <= 0:
                 return ring.can_deliver()
@@ -364,6 +362,8 @@ class ClassicQueue(Queue):
                 return False
             consumer = ring.next()
             if consumer is None:
+                if ring.lacking_since == 0:
+                    ring.lacks(self._clock.now)
                 break
             if self._rules is not None:
                 self._drop_expired_heads()
@@ -378,14 +378,18 @@ class ClassicQueue(Queue):
     def _hand_over(self, consumer: Consumer, message: Message, position: i64, returns: i64) -> None:
         if returns & FLAGGED != 0:
             self.redelivered += 1
+        waits = self.waits or self.have_waits()
+        waits.add(self._clock.wall - message.arrived, 1)
         if consumer.no_ack:
             self.delivered_no_ack += 1
             if message.persistent and self.durable:
                 self._journal.settle(self.id, position, message)
         else:
+            body: i64 = len(message.body)
             self.delivered += 1
             self.unacked_count += 1
-            self.unacked_bytes += len(message.header) + len(message.body)
+            self.unacked_bytes += len(message.header) + body
+            self.unacked_bodies += body
         consumer.deliver(message, position, returns)
 
     def get(self, no_ack: bool, tag: i64, now: i64) -> Unacked | None:
@@ -417,24 +421,40 @@ class ClassicQueue(Queue):
             self.got += 1
             self.unacked_count += 1
             self.unacked_bytes += message.size()
+            self.unacked_bodies += len(message.body)
+        self.have_waits().add(self._clock.wall - message.arrived, 1)
         return entry
 
-    def peek(self, count: i64) -> list[tuple[Message, bool]]:
-        """List the first ready messages and whether each was delivered before; they stay as they are."""
-        return [(message, returns & FLAGGED != 0) for _, message, returns in self._store.peek(count)]
+    def browse(self, count: i64) -> list[Entry]:
+        """List the first ready messages."""
+        return self._store.peek(count)
+
+    def withdraw(self, positions: list[int]) -> list[Entry]:
+        """Take ready messages out, for who settles them."""
+        return self._store.remove(positions)
+
+    def reinstate(self, entry: Entry) -> None:
+        """Put back what was withdrawn; its deadline is still noted."""
+        self._store.put_back(entry[1], entry[0], entry[2])
 
     def settle(self, entry: Unacked) -> None:
         """Forget an acknowledged message."""
         self.acked += 1
+        answers = self.answers or self.have_answers()
+        answers.add(self._clock.now - entry.delivered_at, 1)
         self._let_go(entry)
 
     def reject(self, entry: Unacked) -> None:
         """Discard or dead-letter a rejected message."""
+        self.rejected += 1
         if self.options.dead_letter_exchange is None or self.deleted:
+            self.count_death(REJECTED)
             self._let_go(entry)
             return
+        body: i64 = len(entry.message.body)
         self.unacked_count -= 1
-        self.unacked_bytes -= len(entry.message.header) + len(entry.message.body)
+        self.unacked_bytes -= len(entry.message.header) + body
+        self.unacked_bodies -= body
         self._give_up(entry.message, entry.position, REJECTED)
 
     def settle_dead(self, message: Message, position: i64) -> None:
@@ -447,8 +467,10 @@ class ClassicQueue(Queue):
 
     def _let_go(self, entry: Unacked) -> None:
         message = entry.message
+        body: i64 = len(message.body)
         self.unacked_count -= 1
-        self.unacked_bytes -= len(message.header) + len(message.body)
+        self.unacked_bytes -= len(message.header) + body
+        self.unacked_bodies -= body
         if message.persistent and self.durable:
             if self.deleted:
                 self._journal.forget(self.id, entry.position, message)
@@ -458,8 +480,11 @@ class ClassicQueue(Queue):
     def requeue(self, entry: Unacked, failed: bool) -> None:
         """Put a message back to its original position, flagged redelivered."""
         message = entry.message
+        body: i64 = len(message.body)
         self.unacked_count -= 1
-        self.unacked_bytes -= len(message.header) + len(message.body)
+        self.unacked_bytes -= len(message.header) + body
+        self.unacked_bodies -= body
+        self.requeued += 1
         if self.deleted:
             if message.persistent and self.durable:
                 self._journal.forget(self.id, entry.position, message)
@@ -514,10 +539,6 @@ class ClassicQueue(Queue):
                     self._rules.deadlines.add(deadline, position)
         if self._store.count > 0:
             self._dispatcher.schedule(self)
-
-    def delayed_count(self) -> i64:
-        """Messages that wait for their retry."""
-        return 0 if self._retries is None else len(self._retries.held)
 
     def purge(self) -> i64:
         """Remove every ready message, settling the durable ones, and return how many there were."""
@@ -577,17 +598,3 @@ class ClassicQueue(Queue):
         """A ready message is gone because its record is damaged; the journal shall not count on it."""
         if self.durable:
             self._journal.settle_run(self.id, position, 1)
-
-    def locate(self, wanted: list[int]) -> list[tuple[int, Place]]:
-        """Find messages by position, ascending, whether ready or waiting for their retry."""
-        found = self._store.locate(wanted)
-        if self._retries is not None:
-            for position in wanted:
-                entry = self._retries.held.get(position)
-                if entry is not None:
-                    found.append((position, Place(entry[1], entry[1].location, entry[2])))
-        return found
-
-    def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
-        """Note that the records of messages that are on disk only were copied forward."""
-        return self._store.relocate(moved, segment, to_segment)

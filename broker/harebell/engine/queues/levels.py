@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mypy_extensions import i64
 
 from harebell.content.message import Message
@@ -134,6 +136,15 @@ class PriorityStore(Stock):
         self.octets -= len(message.header) + body
         self.bodies -= body
         return message
+
+    def glance(self) -> Message | None:
+        """Give the next message if it is in memory; reads nothing."""
+        store = self._next()
+        return None if store is None else store.glance()
+
+    def pages(self) -> Iterable[Page]:
+        """Give the pages that are on disk only."""
+        return [page for store in self._stores() for page in store.pages()]
 
     def fronts(self) -> list[Stock]:
         """Give the levels in use."""

@@ -94,6 +94,21 @@ def locate_returned(returned: list[Entry], wanted: list[int], found: list[tuple[
             found.append((position, Place(entry[1], entry[1].location, entry[2])))
 
 
+def locate_among(entries: Iterable[Entry], positions: set[int], found: list[tuple[int, Place]]) -> None:
+    """Find messages among entries in any order; what is gone is passed over."""
+    for position, message, returns in entries:
+        if position in positions and message is not GONE:
+            found.append((position, Place(message, message.location, returns)))
+
+
+def all_gone(page: Page, gone: dict[int, tuple[int, int]]) -> bool:
+    """Tell whether no message of a page is left."""
+    for index in range(page.count):  # noqa: SIM110 - a generator costs more, compiled
+        if page.position(index) not in gone:
+            return False
+    return True
+
+
 def locate_in_pages(
     pages: Iterable[Page],
     gone: dict[int, tuple[int, int]],

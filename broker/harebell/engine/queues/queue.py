@@ -9,10 +9,13 @@ from mypy_extensions import i64, mypyc_attr
 
 from harebell.content.message import Message
 from harebell.content.table import Table
+from harebell.engine.counters import Deaths
 from harebell.engine.deadlines import NEVER
 from harebell.engine.destination import Destination
 from harebell.engine.options import NOTHING_SET, QueueOptions
-from harebell.paging import Moved, Page, Place
+from harebell.engine.samples import Samples
+from harebell.histograms import Durations
+from harebell.paging import FLAGGED, Moved, Page, Place
 
 if TYPE_CHECKING:
     from harebell.engine.consumers import Consumer, Unacked
@@ -67,6 +70,15 @@ class Queue(Destination):
         duplicates: messages left out because their id was known.
         published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, unacked_count,
         unacked_bytes: counters and gauges for inspection.
+        got_empty: ``basic.get`` that found nothing.
+        rejected, requeued: deliveries that clients rejected for good, and that came back.
+        refused: messages refused for a length limit.
+        transient: messages taken that a durable queue does not keep over a restart.
+        unacked_bodies: body octets of what is unacked.
+        deaths: messages given up, by reason; None while there is none.
+        waits: how long messages waited for their delivery; None before the first.
+        answers: how long deliveries waited for their acknowledgement; None before the first.
+        samples: the recent past of the counters, once somebody looked.
     """
 
     def __init__(
@@ -113,6 +125,35 @@ class Queue(Destination):
         self.acked: i64 = 0
         self.unacked_count: i64 = 0
         self.unacked_bytes: i64 = 0
+        self.got_empty: i64 = 0
+        self.rejected: i64 = 0
+        self.requeued: i64 = 0
+        self.refused: i64 = 0
+        self.transient: i64 = 0
+        self.unacked_bodies: i64 = 0
+        self.deaths: Deaths | None = None
+        self.waits: Durations | None = None
+        self.answers: Durations | None = None
+        self.samples: Samples | None = None
+
+    def count_death(self, reason: str) -> None:
+        """Count a message that is given up (see ``dead_letter.py`` for reasons)."""
+        deaths = self.deaths
+        if deaths is None:
+            deaths = self.deaths = Deaths()
+        deaths.count(reason, self.options.dead_letter_exchange is None)
+
+    def have_waits(self) -> Durations:
+        """Give ``waits``, made if missing."""
+        if self.waits is None:
+            self.waits = Durations()
+        return self.waits
+
+    def have_answers(self) -> Durations:
+        """Give ``answers``, made if missing."""
+        if self.answers is None:
+            self.answers = Durations()
+        return self.answers
 
     def apply_options(self, options: QueueOptions) -> None:
         """Go by other options from now on: called when it is declared, and when policies change."""
@@ -125,6 +166,34 @@ class Queue(Destination):
     def ready_octets(self) -> i64:
         """Header and body octets of the messages that wait."""
         raise NotImplementedError
+
+    def ready_bodies(self) -> i64:
+        """Body octets of the messages that wait."""
+        return self.ready_octets()
+
+    def paged_count(self) -> i64:
+        """Messages that wait and are on disk only."""
+        return 0
+
+    def paged_bodies(self) -> i64:
+        """Body octets of those."""
+        return 0
+
+    def starved_for(self) -> i64:
+        """Milliseconds for which messages waited for consumers that took none, until now."""
+        return 0
+
+    def delayed_count(self) -> i64:
+        """Messages that wait for their retry."""
+        return 0
+
+    def glance(self) -> Message | None:
+        """Give the next message if it is in memory; reads nothing."""
+        return None
+
+    def active_consumer(self) -> Consumer | None:
+        """Give the one consumer that is served, of a queue that serves one at a time."""
+        return None
 
     def consumer_count(self) -> i64:
         """Consumers subscribed."""
@@ -199,7 +268,19 @@ class Queue(Destination):
 
     def peek(self, count: i64) -> list[tuple[Message, bool]]:
         """List the first ready messages and whether each was delivered before; they stay as they are."""
+        return [(message, returns & FLAGGED != 0) for _, message, returns in self.browse(count)]
+
+    def browse(self, count: i64) -> list[tuple[int, Message, int]]:
+        """List position, message and returns (``paging.RETURN``) of the first ready messages."""
         return []
+
+    def withdraw(self, positions: list[int]) -> list[tuple[int, Message, int]]:
+        """Take out ready messages for who settles them, by ascending position; pass over what is not here."""
+        return []
+
+    def reinstate(self, entry: tuple[int, Message, int]) -> None:
+        """Put back what was withdrawn."""
+        raise NotImplementedError
 
     def refuse_return(self) -> None:
         """Refuse that a client rejects or returns a message, if the queue's type does.

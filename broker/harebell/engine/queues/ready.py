@@ -17,7 +17,7 @@ its position and sizes in a dict if it is in a page.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush, nsmallest
 from itertools import islice
 from typing import Final
@@ -30,15 +30,7 @@ from harebell.engine.queues.places import GONE
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.residency import KEPT_AHEAD, Residency
 from harebell.engine.queues.stock import Entry, Stock
-from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, PageUnreadable, Place
-
-AHEAD_MESSAGES: Final = 8192
-AHEAD_OCTETS: Final = 4 * 1024 * 1024
-"""How far pages are read ahead of consumers: so many messages, or octets of header and body."""
-
-SHORT_AHEAD_MESSAGES: Final = 2 * PAGE_MESSAGES
-SHORT_AHEAD_OCTETS: Final = PAGE_OCTETS
-"""The same while memory is short."""
+from harebell.paging import NOWHERE, PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, PageUnreadable, Place
 
 DEEP_RETURNED: Final = 4 * PAGE_MESSAGES
 """So many messages that came back may be paged."""
@@ -250,11 +242,8 @@ class ReadyStore(Stock):
     def read_ahead(self) -> None:
         """Ask for the pages that consumers will need next."""
         pages = self._pages
-        most: i64 = AHEAD_MESSAGES
-        most_octets: i64 = AHEAD_OCTETS
-        if self._pager.used > self._pager.budget:
-            most = SHORT_AHEAD_MESSAGES
-            most_octets = SHORT_AHEAD_OCTETS
+        most: i64 = self._residency.ahead_messages()
+        most_octets: i64 = self._residency.ahead_octets()
         while self._asked < len(pages):
             waiting: i64 = len(self._loaded) + self._asked * PAGE_MESSAGES
             octets: i64 = self._loaded_octets + self._asked_octets
@@ -457,12 +446,19 @@ class ReadyStore(Stock):
             slots = places.places_in_page(page, wanted[at:end], gone)
             at = end
             messages = self._peeked(page) if slots else []
+            left: list[tuple[int, int]] = []
             for place in slots if messages else []:
                 message = messages[place]
                 if message is not None:
                     found.append((page.position(place), message, page.returned(place)))
                     gone[page.position(place)] = (message.size(), len(message.body))
                     page.claim(i64(message.segment), -i64(message.share))
+                    left.append((place, NOWHERE))
+            if left:
+                page.relocate(left)
+        while self._asked == 0 and self._pages and places.all_gone(self._pages[0], gone):
+            nothing: list[Message | None] = [None] * self._pages[0].count
+            self._take_page(self._pages[0], nothing)
 
     def oldest(self) -> Message | None:
         """Give the oldest message if it is in memory; if it is not, it is being read from now on."""
@@ -471,6 +467,17 @@ class ReadyStore(Stock):
         if self._returned:
             return self._returned[0][1]
         return self._back[0][1] if self._back else self.front()
+
+    def glance(self) -> Message | None:
+        """Give the oldest message if it is in memory; reads nothing."""
+        front: Sequence[Entry] = self._returned or self._back or self._loaded
+        if front:
+            return front[0][1]
+        return self._fresh[0] if self._fresh and not self._pages else None
+
+    def pages(self) -> Iterable[Page]:
+        """Give the pages that are on disk only."""
+        return self._pages
 
     def allow_gaps(self) -> None:
         """From now on positions are given with gaps."""
@@ -571,13 +578,9 @@ class ReadyStore(Stock):
         positions = set(wanted)
         if self._returned:
             places.locate_returned(self._returned, wanted, found)
-        for position, message, returns in self._back:
-            if position in positions:
-                found.append((position, Place(message, message.location, returns)))
+        places.locate_among(self._back, positions, found)
         if self._loaded and self._loaded[0][0] <= wanted[-1]:
-            for position, message, returns in self._loaded:
-                if position in positions and message is not GONE:
-                    found.append((position, Place(message, message.location, returns)))
+            places.locate_among(self._loaded, positions, found)
         if self._pages:
             places.locate_in_pages(self._pages, self._gone_from_pages, wanted, found)
         if self._positions is None:
@@ -588,9 +591,7 @@ class ReadyStore(Stock):
                     message = self._fresh[index]
                     found.append((position, Place(message, message.location, 0)))
         else:
-            for position, message, returns in self._fresh_entries():
-                if position in positions:
-                    found.append((position, Place(message, message.location, returns)))
+            places.locate_among(self._fresh_entries(), positions, found)
         return found
 
     def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:

@@ -19,6 +19,14 @@ DEEP_OCTETS: Final = 2 * PAGE_OCTETS
 KEPT_AHEAD: Final = 512
 """Messages at the head that stay in memory when a queue begins to page."""
 
+AHEAD_MESSAGES: Final = 8192
+AHEAD_OCTETS: Final = 4 * 1024 * 1024
+"""How far pages are read ahead of consumers: so many messages, or octets of header and body."""
+
+SHORT_AHEAD_MESSAGES: Final = 2 * PAGE_MESSAGES
+SHORT_AHEAD_OCTETS: Final = PAGE_OCTETS
+"""The same while memory is short."""
+
 PRESSED_MESSAGES: Final = 64
 PRESSED_OCTETS: Final = 64 * 1024
 PRESSED_KEPT: Final = 8
@@ -46,6 +54,14 @@ class Residency:
         self.deep_octets: i64 = DEEP_OCTETS
         self.kept_ahead: i64 = KEPT_AHEAD
         self._deep: deque[ReadyStore] = deque()
+
+    def ahead_messages(self) -> i64:
+        """Give how many messages are read ahead of consumers."""
+        return SHORT_AHEAD_MESSAGES if self.pager.used > self.pager.budget else AHEAD_MESSAGES
+
+    def ahead_octets(self) -> i64:
+        """Give how many octets of messages are read ahead of consumers."""
+        return SHORT_AHEAD_OCTETS if self.pager.used > self.pager.budget else AHEAD_OCTETS
 
     def add(self, store: ReadyStore) -> None:
         """A store grew deep."""

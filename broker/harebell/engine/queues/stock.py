@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mypy_extensions import i64, mypyc_attr
 
 from harebell.content.message import Message
@@ -60,6 +62,14 @@ class Stock(PageTaker):
 
     def take(self) -> Message:
         """Take the next message, which must be in memory; sets ``position`` and ``returns``."""
+        raise NotImplementedError
+
+    def glance(self) -> Message | None:
+        """Give the next message if it is in memory; reads nothing."""
+        raise NotImplementedError
+
+    def pages(self) -> Iterable[Page]:
+        """Give the pages that are on disk only."""
         raise NotImplementedError
 
     def fronts(self) -> list[Stock]:

@@ -381,6 +381,7 @@ class StreamQueue(Queue):
     def settle(self, entry: Unacked) -> None:
         """Note how far a named consumer is; the message stays."""
         self.acked += 1
+        self.have_answers().add(self._clock.now - entry.delivered_at, 1)
         self._answered(entry)
         consumer = entry.consumer
         if consumer is None:
@@ -414,6 +415,7 @@ class StreamQueue(Queue):
 
     def requeue(self, entry: Unacked, failed: bool) -> None:
         """The message stays; its reader has gone, or will not get it again."""
+        self.requeued += 1
         self._answered(entry)
         consumer = entry.consumer
         if consumer is not None and self._leaving:

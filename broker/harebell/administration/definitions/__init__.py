@@ -1,0 +1,21 @@
+"""Definitions: all that is declared on a node, as JSON in RabbitMQ's form, in and out.
+
+Files of RabbitMQ 3.x and 4.x and of LavinMQ are understood; what is exported loads into RabbitMQ since 3.8.
+"""
+
+from harebell.administration.definitions.entries import Difference
+from harebell.administration.definitions.exporting import exported, exported_vhost
+from harebell.administration.definitions.importing import Import, Progress, hash_passwords
+from harebell.administration.definitions.starting import DefinitionsError, brings_users, import_at_start
+
+__all__ = [
+    "DefinitionsError",
+    "Difference",
+    "Import",
+    "Progress",
+    "brings_users",
+    "exported",
+    "exported_vhost",
+    "hash_passwords",
+    "import_at_start",
+]

@@ -1,0 +1,66 @@
+"""What paths name: exchanges, queues, connections."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from harebell.amqp.connection import Connection
+from harebell.engine.exchanges.exchange import Exchange
+from harebell.engine.queues.queue import Queue
+from harebell.engine.vhost import Vhost
+from harebell.management.calls import Call
+from harebell.management.errors import not_found
+from harebell.management.routing import Right
+
+DEFAULT_EXCHANGE: Final = "amq.default"
+"""What paths call the default exchange."""
+
+
+def exchange_name(call: Call, segment: str = "name") -> str:
+    """Give the name of the exchange that a segment of the path names."""
+    name = call.path[segment]
+    return "" if name == DEFAULT_EXCHANGE else name
+
+
+def find_exchange(call: Call, vhost: Vhost, segment: str = "name") -> Exchange:
+    """Find an exchange; the default one is none that can be found.
+
+    Raises:
+        HttpError: 404.
+    """
+    found = vhost.exchanges.get(exchange_name(call, segment))
+    if found is None:
+        raise not_found()
+    return found
+
+
+def find_queue(call: Call, vhost: Vhost) -> Queue:
+    """Find a queue.
+
+    Raises:
+        HttpError: 404.
+    """
+    found = vhost.queues.get(call.path["name"])
+    if found is None:
+        raise not_found()
+    return found
+
+
+def connections(call: Call) -> list[Connection]:
+    """List the open connections the user may see: all of them with ``monitoring``, else his own."""
+    sessions = call.admin.broker.sessions
+    found = list(sessions) if call.has(Right.MONITORING) else sessions.of(call.user.name)
+    return [session for session in found if isinstance(session, Connection)]
+
+
+def find_connection(call: Call) -> Connection:
+    """Find a connection by name.
+
+    Raises:
+        HttpError: 404, too, if it is someone else's and the user may see his own only.
+    """
+    name = call.path["connection"]
+    for connection in connections(call):
+        if connection.peer == name:
+            return connection
+    raise not_found()

@@ -1,0 +1,101 @@
+"""The same commands on a real RabbitMQ with its management plugin: the API is the same, so they work there.
+
+Runs where HAREBELL_ORACLE_HTTP names one (``make oracle`` starts it); its objects are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from harebell.cli.api import Api
+from tests.cli.conftest import Cli
+
+URL = os.environ.get("HAREBELL_ORACLE_HTTP", "")
+VHOST = "harebell-cli"
+
+NOUNS = (
+    "queues exchanges bindings connections channels consumers streams vhosts users permissions "
+    "topic-permissions policies operator-policies limits parameters"
+)
+
+pytestmark = pytest.mark.skipif(not URL, reason="HAREBELL_ORACLE_HTTP names no RabbitMQ")
+
+
+@pytest.fixture
+def rabbitmq(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+    """The command, told where RabbitMQ is, and a virtual host there."""
+    monkeypatch.setenv("HAREBELL_URL", URL)
+    api = Api(URL)
+    api.put("vhosts", VHOST, body={})
+    api.put("permissions", VHOST, "guest", body={"configure": ".*", "write": ".*", "read": ".*"})
+    yield Cli(capsys, monkeypatch)
+    api.delete("vhosts", VHOST)
+    api.close()
+
+
+def test_lists_and_pages_can_be_read(rabbitmq: Cli) -> None:
+    for noun in NOUNS.split():
+        for form in ("table", "json", "csv"):
+            rabbitmq.ok(noun, "list", "-o", form)
+    rabbitmq.ok("status")
+    rabbitmq.ok("top", "--once")
+    rabbitmq.ok("health", "all")
+    rabbitmq.ok("definitions", "diff", stdin=rabbitmq.ok("definitions", "export").out)
+
+
+def test_objects_are_made_used_and_deleted(rabbitmq: Cli) -> None:
+    here = ("-p", VHOST)
+    rabbitmq.ok("queues", "declare", "q", *here, "-a", "x-max-length=10")
+    rabbitmq.ok("exchanges", "declare", "x", *here, "--type", "topic")
+    rabbitmq.ok("bindings", "declare", "x", "q", "a.#", *here)
+    rabbitmq.ok("publish", "x", "a.b", "hello", *here, "-H", "k=1")
+    got = json.loads(rabbitmq.ok("queues", "peek", "q", *here, "-o", "json").out)
+    assert (got[0]["payload"], got[0]["properties"]["headers"]) == ("hello", {"k": 1})
+    rabbitmq.ok("queues", "purge", "q", *here)
+    rabbitmq.ok("policies", "set", "p", "^q", '{"max-length": 5}', *here)
+    rabbitmq.ok("policies", "clear", "p", *here)
+    rabbitmq.ok("limits", "set", "max-queues", "5", *here)
+    rabbitmq.ok("limits", "clear", "max-queues", *here)
+    rabbitmq.ok("bindings", "delete", "x", "q", "a.#", *here)
+    rabbitmq.ok("queues", "delete", "q", *here)
+    assert rabbitmq("queues", "show", "q", *here).code == 65
+    assert rabbitmq("queues", "dead-letters", "q", *here).code in (65, 70), "RabbitMQ has none of these"
+
+
+def test_users_are_made_and_deleted(rabbitmq: Cli) -> None:
+    rabbitmq.ok("users", "add", "harebell-cli", "pw", "--tags", "monitoring")
+    rabbitmq.ok("users", "set-tags", "harebell-cli")
+    rabbitmq.ok("users", "authenticate", "harebell-cli", "pw")
+    assert rabbitmq("users", "authenticate", "harebell-cli", "no").code == 77
+    rabbitmq.ok("permissions", "set", "harebell-cli", "-p", VHOST)
+    rabbitmq.ok("users", "delete", "harebell-cli")
+    assert rabbitmq("users", "delete", "harebell-cli").code == 67
+
+
+def test_scripts_find_the_lists_of_rabbitmqctl(rabbitmq: Cli) -> None:
+    for name in (
+        "list_queues",
+        "list_exchanges",
+        "list_bindings",
+        "list_users",
+        "list_vhosts",
+        "list_permissions",
+    ):
+        assert rabbitmq("ctl", "-q", name, "-p", VHOST).code == 0
+    assert rabbitmq("ctl", "-q", "list_permissions", "-p", VHOST).lines == [
+        "user\tconfigure\twrite\tread",
+        "guest\t.*\t.*\t.*",
+    ]
+    for name in (
+        "status",
+        "cluster_status",
+        "listeners",
+        "alarms",
+        "check_local_alarms",
+        "check_virtual_hosts",
+    ):
+        assert rabbitmq("ctl", "-q", name).code == 0, name
