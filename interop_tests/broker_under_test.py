@@ -16,6 +16,9 @@ import amqp
 
 from interop_tests.deadlines import eventually_now
 
+MANAGEMENT_OFFSET = 10_000
+"""RabbitMQ's HTTP API listens on the AMQP port plus this, unless it is told otherwise."""
+
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
@@ -26,11 +29,13 @@ class BrokerUnderTest:
 
     url: str
     server_properties: dict[str, object] = field(repr=False)
+    management_url: str
 
     @classmethod
-    def at(cls, url: str) -> BrokerUnderTest:
+    def at(cls, url: str, management_url: str | None = None) -> BrokerUnderTest:
         """Connect once to learn the server properties.
 
+        Without a URL of the HTTP API it is on the same host, at the AMQP port plus 10000.
         Raises OSError or amqp.AMQPError if no broker answers at that URL.
         """
         parts = urlsplit(url)
@@ -44,7 +49,8 @@ class BrokerUnderTest:
         probe.connect()
         properties = dict(probe.server_properties)
         probe.close()
-        return cls(url, properties)
+        port = (parts.port or 5672) + MANAGEMENT_OFFSET
+        return cls(url, properties, management_url or f"http://{parts.hostname}:{port}")
 
     @property
     def host(self) -> str:
@@ -88,8 +94,8 @@ class BrokerUnderTest:
 
 
 @contextmanager
-def harebell_process(folder: Path) -> Iterator[str]:
-    """Run `harebell serve` in memory on a free port and yield its URL.
+def harebell_process(folder: Path) -> Iterator[tuple[str, str]]:
+    """Run `harebell serve` in memory on free ports and yield the URLs of AMQP and of the HTTP API.
 
     Raises AssertionError if it does not start, does not exit with 0 on SIGTERM, or logged a traceback.
     """
@@ -108,7 +114,8 @@ def harebell_process(folder: Path) -> Iterator[str]:
 
     try:
         eventually_now(ready, "harebell writes its ports file", seconds=READY_SECONDS)
-        yield f"amqp://guest:guest@127.0.0.1:{json.loads(ports_file.read_text())['amqp']}/"
+        ports = json.loads(ports_file.read_text())
+        yield f"amqp://guest:guest@127.0.0.1:{ports['amqp']}/", f"http://127.0.0.1:{ports['http']}"
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

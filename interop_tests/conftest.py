@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that choose the broker and record the outcomes."""
     group = parser.getgroup("interop")
     group.addoption("--broker-url", help="AMQP URL of a running broker; without it harebell is started")
+    group.addoption("--management-url", help="URL of its HTTP API; by default at the AMQP port plus 10000")
     group.addoption("--record-results", type=Path, metavar="FILE", help="write test id -> outcome as JSON")
 
 
@@ -36,11 +37,11 @@ def broker(
     record = request.config.stash[RECORD]
     url = request.config.getoption("--broker-url")
     if url:
-        record.broker = BrokerUnderTest.at(url)
+        record.broker = BrokerUnderTest.at(url, request.config.getoption("--management-url"))
         yield record.broker
         return
-    with harebell_process(tmp_path_factory.mktemp("harebell")) as started_url:
-        record.broker = BrokerUnderTest.at(started_url)
+    with harebell_process(tmp_path_factory.mktemp("harebell")) as (started_url, management_url):
+        record.broker = BrokerUnderTest.at(started_url, management_url)
         yield record.broker
 
 
