@@ -29,14 +29,16 @@ POLL_SECONDS = 0.002
 class Broker:
     """One contestant: ``label`` for the table, started and stopped any number of times.
 
-    ``port`` is set while it runs, ``cpu`` is the core it is pinned to, None for none. ``began`` is when its
-    process was last started, by ``time.perf_counter``.
+    ``port``, ``http_port`` and ``metrics_port`` are set while it runs, ``cpu`` is the core it is pinned to,
+    None for none. ``began`` is when its process was last started, by ``time.perf_counter``.
     """
 
     def __init__(self, label: str, cpu: int | None) -> None:
         self.label = label
         self.cpu = cpu
         self.port = 0
+        self.http_port = 0
+        self.metrics_port = 0
         self.began = 0.0
 
     @property
@@ -91,7 +93,9 @@ class Harebell(Broker):
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 raise BenchError(f"{self.label} ended with code {self._process.returncode}: {''.join(last)}")
             with contextlib.suppress(OSError, ValueError, KeyError):
-                self.port = int(json.loads(ports_file.read_text())["amqp"])
+                ports = json.loads(ports_file.read_text())
+                self.port = int(ports["amqp"])
+                self.http_port, self.metrics_port = ports.get("http", 0), ports.get("metrics", 0)
                 if answers(self.port):
                     return time.perf_counter() - self.began
             time.sleep(POLL_SECONDS)
@@ -135,6 +139,7 @@ class RabbitMQ(Broker):
     def start(self) -> float:
         address = self._run("url").strip()
         self.port = int(address.rstrip("/").rpartition(":")[2])
+        self.http_port, self.metrics_port = self.port + 10_000, self.port + 10_020
         if answers(self.port):
             raise BenchError(f"a RabbitMQ runs already on port {self.port}: `{self.oracle} stop` first")
         self.began = time.perf_counter()
