@@ -55,6 +55,8 @@ HOT_MODULES = (
     "engine.queues.claims",
     "engine.queues.cursor",
     "engine.queues.deduplication",
+    "engine.queues.intake",
+    "engine.queues.stream_restore",
     "engine.queues.stream",
     "engine.routing",
     "engine.dead_letter",

@@ -440,9 +440,10 @@ def adopt_orphans(broker: Broker, store: Store, deleted: set[int], sentences: li
         name = f"{RECOVERED_PREFIX}{queue_id}"
         while name in broker.vhosts[DEFAULT_VHOST].queues:
             name += "+"
-        kind = "stream" if queue_id in streams else "classic"
-        broker.commit(DeclareQueue(DEFAULT_VHOST, name, queue_id, kind, True, 0, False, {}), True)
         backlog = recovered.orphans.get(queue_id)
+        of_stream = queue_id in streams or (backlog is not None and bool(backlog.kept))
+        kind = "stream" if of_stream else "classic"
+        broker.commit(DeclareQueue(DEFAULT_VHOST, name, queue_id, kind, True, 0, False, {}), True)
         if backlog is not None:
             recovered.queues[queue_id] = backlog
         recovered.missing.append(

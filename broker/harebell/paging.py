@@ -166,6 +166,23 @@ class Place(NamedTuple):
     returns: int
 
 
+class KeptChunk(NamedTuple):
+    """A chunk of a stream that the journal holds.
+
+    Attributes:
+        first, following: its first offset, and the one behind its last.
+        lsn: of its record.
+        octets: of its record.
+        segment: number of the journal's segment.
+    """
+
+    first: int
+    following: int
+    lsn: int
+    octets: int
+    segment: int
+
+
 class Moved(NamedTuple):
     """A message on disk whose record was copied forward.
 
@@ -232,6 +249,17 @@ class Pager(ABC):
         """
 
     @abstractmethod
+    def read_chunk(self, chunk: KeptChunk) -> bytes:
+        """Read a chunk at once, waiting for the disk.
+
+        Returns:
+            The chunk; empty if its record is damaged.
+
+        Raises:
+            OSError: the disk fails.
+        """
+
+    @abstractmethod
     def taken(self, page: Page) -> None:
         """The messages of a page are in memory again: their spilled copies are not needed any more."""
 
@@ -274,6 +302,10 @@ class NoPager(Pager):
     def read(self, page: Page) -> list[Message | None]:
         """There is no page."""
         return []
+
+    def read_chunk(self, chunk: KeptChunk) -> bytes:
+        """There is no chunk."""
+        return b""
 
     def taken(self, page: Page) -> None:
         """There is no page."""

@@ -17,6 +17,17 @@ from harebell.histograms import Commits
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class ChunkSource(ABC):
+    """Who has messages for the journal that become one record together."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def close_chunk(self) -> None:
+        """Append them with ``Journal.chunk``, unless there are none any more."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Journal(ABC):
     """The write-ahead log as the engine sees it.
 
@@ -27,12 +38,20 @@ class Journal(ABC):
         durable: the highest lsn known to be on stable storage.
         appended: the lsn behind everything appended.
         commits: how long the disk took.
+        keeps_chunks: True if chunks can be appended; else each message needs a record of its own.
+        in_transaction: True while a transaction is open, which chunks are no part of.
+        segment: number of the segment being written.
+        open_octets: what open chunks hold; their sources add and subtract.
     """
 
     def __init__(self) -> None:
         self.commits = Commits()
         self.durable: i64 = 0
         self.appended: i64 = 0
+        self.keeps_chunks: bool = False
+        self.in_transaction: bool = False
+        self.segment: i64 = 0
+        self.open_octets: i64 = 0
 
     @abstractmethod
     def begin_message(self, message: Message) -> None:
@@ -45,6 +64,22 @@ class Journal(ABC):
     @abstractmethod
     def end_message(self) -> i64:
         """Close the open record and return its lsn."""
+
+    @abstractmethod
+    def open_chunk(self, queue_id: i64, source: ChunkSource) -> None:
+        """Have a chunk asked for before anything that must not come before it.
+
+        That is the end of the batch, a record of another message of that queue, and a transaction.  So
+        whatever the chunk takes from now on is durable when ``durable`` exceeds what ``appended`` is now.
+        """
+
+    @abstractmethod
+    def chunk(self, queue_id: i64, chunk: bytes) -> i64:
+        """Append messages of a stream, as ``content/chunks.py`` has them, outside of a transaction.
+
+        Returns:
+            The octets that ``segment`` holds alive for it, until they are given up with ``release``.
+        """
 
     @abstractmethod
     def settle(self, queue_id: i64, position: i64, message: Message) -> None:

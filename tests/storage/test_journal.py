@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
+
+import pytest
+
+from harebell.content.chunks import ChunkWriter
+from harebell.content.properties import build_header
 from harebell.paging import FLAGGED
+from harebell.ports import ChunkSource
 from harebell.storage.batch import Batch
 from harebell.storage.committer import Committer, Reports
 from harebell.storage.journal import WriteAheadLog
 from harebell.storage.records import (
+    CHUNK,
+    CHUNK_COVERED,
     CLEAN,
     COMMAND,
     GROUP,
@@ -14,12 +23,14 @@ from harebell.storage.records import (
     REQUEUE,
     RETURNS,
     SETTLE,
+    SYNCED,
     Record,
     StoredMessage,
     decode_message,
     decode_returns,
     decode_runs,
     records_in_group,
+    seed,
     walk,
 )
 from harebell.storage.segments import Segments
@@ -37,6 +48,35 @@ class Inbox(Committer):
     def submit(self, batch: Batch) -> None:
         self.busy = True
         self.batches.append(batch)
+
+
+class Source(ChunkSource):
+    """A stream with an open chunk.
+
+    Args:
+        journal: asks for it.
+        queue_id: the stream.
+        bodies: of its messages.
+    """
+
+    def __init__(self, journal: WriteAheadLog, queue_id: int, *bodies: bytes) -> None:
+        self._journal = journal
+        self._queue_id = queue_id
+        writer = ChunkWriter()
+        for offset, body in enumerate(bodies):
+            writer.add(offset, message(body, build_header(len(body))))
+        self.chunk = writer.take(1)
+        self.counted = 0
+        journal.open_chunk(queue_id, self)
+
+    @property
+    def payload(self) -> bytes:
+        """What its record has to say."""
+        return self._queue_id.to_bytes(8, "big") + self.chunk
+
+    def close_chunk(self) -> None:
+        assert self.counted == 0, "the journal asks for one chunk twice"
+        self.counted = int(self._journal.chunk(self._queue_id, self.chunk))
 
 
 class Written:
@@ -191,3 +231,82 @@ def test_commands_are_kept_octet_for_octet() -> None:
     written = Written()
     written.journal.command(bytes(range(256)))
     assert [(r.kind, r.payload) for r in written.records()] == [(COMMAND, bytes(range(256)))]
+
+
+def test_open_chunks_are_written_before_a_batch_ends_and_once() -> None:
+    written = Written(1000)
+    sources = [Source(written.journal, queue_id, b"a", b"b") for queue_id in (5, 3)]
+    promised = int(written.journal.appended) + 1
+    written.publish(b"late", (1, 1))
+    written.journal.settle(1, 1, message())
+    kinds = [(record.kind, record.payload) for record in written.records()]
+    assert [kind for kind, _ in kinds] == [MESSAGE, CHUNK, CHUNK, SETTLE]
+    assert [payload for kind, payload in kinds if kind == CHUNK] == [source.payload for source in sources]
+    (batch,) = written.inbox.batches
+    assert batch.sync and batch.lsn >= promised, "who waits for the chunk is not told"
+    assert len(written.records()) == 4
+
+
+def test_a_chunk_comes_before_another_message_of_its_queue_and_waits_for_those_of_others() -> None:
+    written = Written()
+    mine = Source(written.journal, 5, b"a")
+    written.publish(b"other", (1, 1))
+    assert mine.counted == 0
+    written.publish(b"both", (1, 2), (5, 1))
+    assert mine.counted > 0
+    assert [record.kind for record in written.records()] == [MESSAGE, CHUNK, MESSAGE]
+
+
+def test_a_transaction_begins_behind_open_chunks() -> None:
+    written = Written()
+    journal = written.journal
+    Source(journal, 5, b"a")
+    journal.begin_transaction()
+    journal.begin_transaction()
+    written.publish(b"part", (5, 1))
+    journal.end_transaction()
+    inside = journal.in_transaction
+    journal.end_transaction()
+    assert (inside, journal.in_transaction) == (True, False)
+    records = written.records()
+    assert [record.kind for record in records] == [CHUNK, GROUP]
+    assert [kind for kind, _ in records_in_group(records[1].payload)] == [MESSAGE]
+
+
+def test_a_node_that_stops_writes_its_open_chunks_first() -> None:
+    written = Written()
+    Source(written.journal, 5, b"a")
+    written.journal.finish()
+    assert [record.kind for record in written.records()] == [CHUNK, CLEAN]
+
+
+def test_a_segment_holds_a_chunk_alive_until_it_is_given_up() -> None:
+    written = Written(limit=100)
+    source = Source(written.journal, 5, b"a" * 200)
+    (record,) = written.records()
+    assert source.counted == record.end - record.lsn
+    written.publish(b"next segment", (1, 1))
+    (first, _) = written.segments.bases[:2]
+    assert written.journal.segment == written.segments.current == 1
+    assert written.segments.reclaimable(1 << 40) == []
+    written.journal.release(0, source.counted)
+    assert written.segments.reclaimable(1 << 40) == [first]
+
+
+@pytest.mark.parametrize("octets", [10, 10_000])
+def test_a_chunk_at_the_beginning_of_a_batch_can_say_what_is_synced(octets: int) -> None:
+    written = Written()
+    source = Source(written.journal, 5, bytes(octets))
+    written.journal.flush()
+    (batch,) = written.inbox.batches
+    assert batch.data[3] == SYNCED
+    assert zlib.crc32(source.payload[:CHUNK_COVERED], int(seed(0, CHUNK, SYNCED))) == int.from_bytes(
+        batch.data[8:12], "big"
+    )
+    assert [record.kind for record in written.records()] == [CHUNK]
+
+
+def test_open_chunks_count_as_what_waits() -> None:
+    written = Written()
+    written.journal.open_octets += 500
+    assert written.journal.backlog() == 500

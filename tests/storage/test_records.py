@@ -8,9 +8,14 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from librt.strings import BytesWriter
 
+from harebell.content.chunks import RECORD_HEAD_SIZE as RECORD_SIZE
+from harebell.content.chunks import encode_chunk
 from harebell.paging import journal_location
 from harebell.storage.records import (
+    CHUNK,
+    CHUNK_COVERED,
     COMMAND,
     IN_GROUP,
     KINDS,
@@ -24,6 +29,7 @@ from harebell.storage.records import (
     Gap,
     Record,
     StoredMessage,
+    chunk_covered,
     decode_message,
     decode_returns,
     decode_segment_head,
@@ -34,11 +40,22 @@ from harebell.storage.records import (
     message_at,
     record_at,
     record_size_at,
+    seed,
     walk,
+    write_chunk_record,
 )
 
+
+def chunk_payload(records: bytes, queue_id: int = 7) -> bytes:
+    """Make the payload of a CHUNK record; what is in the chunk does not matter here."""
+    return queue_id.to_bytes(8, "big") + encode_chunk(bytes(RECORD_SIZE) + records, 5, 1, 5, 1000)
+
+
 RECORDS = st.lists(
-    st.tuples(st.sampled_from(sorted(KINDS)), st.binary(max_size=300)), min_size=1, max_size=12
+    st.tuples(st.sampled_from(sorted(KINDS - {CHUNK})), st.binary(max_size=300))
+    | st.tuples(st.just(CHUNK), st.binary(max_size=300).map(chunk_payload)),
+    min_size=1,
+    max_size=12,
 )
 
 
@@ -216,7 +233,7 @@ def test_a_segment_head_names_its_base_and_its_node() -> None:
 
 
 def test_a_newer_format_is_refused_in_words() -> None:
-    head = struct.pack(">4sHBBQQ", b"HBWL", 2, 1, 0, 0, 1)
+    head = struct.pack(">4sHBBQQ", b"HBWL", 3, 1, 0, 0, 1)
     with pytest.raises(ForeignSegment, match="newer harebell"):
         decode_segment_head(head + struct.pack(">I", zlib.crc32(head)) + bytes(4))
 
@@ -229,3 +246,35 @@ def test_a_flipped_bit_in_a_segment_head_is_damage_and_no_newer_format() -> None
         with pytest.raises(BadSegment) as caught:
             decode_segment_head(bytes(flipped))
         assert not isinstance(caught.value, ForeignSegment), f"bit {bit}: {caught.value}"
+
+
+def test_every_octet_of_a_chunk_counts_wherever_it_is_summed() -> None:
+    record = encode_record(100, CHUNK, chunk_payload(b"some octets"))
+    assert record_at(record, 0, 100) is not None
+    for at in range(len(record)):
+        damaged = bytearray(record)
+        damaged[at] ^= 0x10
+        found = record_at(bytes(damaged), 0, 100)
+        assert found is None, f"octet {at} may change without being noticed"
+    assert record_at(record, 0, 101) is None, "it is valid elsewhere"
+
+
+@pytest.mark.parametrize("octets", [0, 7, 8, CHUNK_COVERED - 1, CHUNK_COVERED])
+def test_a_chunk_record_without_a_whole_chunk_is_none(octets: int) -> None:
+    assert record_at(encode_record(0, CHUNK, chunk_payload(b"abc")[:octets]), 0, 0) is None
+
+
+def test_a_chunk_record_ends_with_its_chunk() -> None:
+    assert record_at(encode_record(0, CHUNK, chunk_payload(b"abc") + b"d"), 0, 0) is None
+
+
+def test_the_journal_writes_chunks_as_the_other_encoder_does() -> None:
+    payload = chunk_payload(b"some octets", 9)
+    w = BytesWriter()
+    write_chunk_record(w, chunk_covered(9, payload[8:]), payload[8:], seed(77, CHUNK, 0))
+    assert w.getvalue() == encode_record(77, CHUNK, payload)
+
+
+def test_a_segment_of_the_first_format_is_read() -> None:
+    head = struct.pack(">4sHBBQQ", b"HBWL", 1, 1, 0, 4096, 42)
+    assert decode_segment_head(head + struct.pack(">I", zlib.crc32(head)) + bytes(4)) == (4096, 42)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
+from harebell.content.chunks import scan_head
 from harebell.content.message import Message
 from harebell.engine.commands import decode
-from harebell.ports import Journal
+from harebell.ports import ChunkSource, Journal
 
 Record = tuple[object, ...]
 
@@ -14,13 +15,18 @@ Record = tuple[object, ...]
 class DelayedJournal(Journal):
     """Gives every record an lsn and makes none durable by itself.
 
+    Args:
+        keeps_chunks: streams may write chunks, as the real one lets them.
+
     Attributes:
         forgotten: queue id and position of what deleted queues let go of.
         records: what was appended, in order; record ``n`` has lsn ``n + 1``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keeps_chunks: bool = False) -> None:
         super().__init__()
+        self.keeps_chunks = keeps_chunks
+        self._sources: dict[int, ChunkSource] = {}
         self.records: list[Record] = []
         self.forgotten: list[tuple[int, int]] = []
         self._open: list[object] | None = None
@@ -49,6 +55,8 @@ class DelayedJournal(Journal):
     def enqueue(self, queue_id: i64, position: i64) -> None:
         """Note a queue and position in the open record."""
         assert self._open is not None, "an enqueue outside a message record"
+        if queue_id in self._sources:
+            self._sources[queue_id].close_chunk()
         self._open.append((int(queue_id), int(position)))
 
     def end_message(self) -> i64:
@@ -56,6 +64,25 @@ class DelayedJournal(Journal):
         record, self._open = self._open, None
         assert record is not None, "the end of a message record that was not begun"
         return self._append(*record)
+
+    def open_chunk(self, queue_id: i64, source: ChunkSource) -> None:
+        """Note who has an open chunk."""
+        assert self._depth == 0, "a chunk inside a transaction"
+        self._sources[int(queue_id)] = source
+
+    def chunk(self, queue_id: i64, chunk: bytes) -> i64:
+        """Append a chunk: its first and last offset, and how many messages it has."""
+        head = scan_head(chunk, 0)
+        assert head is not None, "no chunk"
+        assert self._depth == 0, "a chunk inside a transaction"
+        self._sources.pop(int(queue_id), None)
+        self._append("chunk", int(queue_id), int(head.first), int(head.next) - 1, int(head.count))
+        return len(chunk)
+
+    def _close_chunks(self) -> None:
+        sources, self._sources = self._sources, {}
+        for source in sources.values():
+            source.close_chunk()
 
     def settle(self, queue_id: i64, position: i64, message: Message) -> None:
         """Append a settle."""
@@ -86,7 +113,8 @@ class DelayedJournal(Journal):
         return self._append("command", decode(command))
 
     def flush(self) -> None:
-        """Nothing is under way unless the test says so."""
+        """A turn is over; nothing is under way unless the test says so."""
+        self._close_chunks()
 
     def backlog(self) -> i64:
         """Nothing waits to be written."""
@@ -94,12 +122,15 @@ class DelayedJournal(Journal):
 
     def begin_transaction(self) -> None:
         """Append the start of a transaction."""
-        self._depth += 1
-        if self._depth == 1:
+        if self._depth == 0:
+            self._close_chunks()
             self._append("begin")
+        self._depth += 1
+        self.in_transaction = True
 
     def end_transaction(self) -> i64:
         """Append the end of a transaction."""
         assert self._depth > 0, "the end of a transaction that was not begun"
         self._depth -= 1
+        self.in_transaction = self._depth > 0
         return self._append("end") if self._depth == 0 else len(self.records)

@@ -138,6 +138,8 @@ class Node:
     def sync(self, lsn: int | None = None) -> None:
         """Make the journal durable up to an lsn, or altogether, as when the disk has caught up."""
         journal = self.journal
+        if lsn is None:
+            journal.flush()
         journal.durable = getattr(journal, "written", 0) if lsn is None else lsn
         self.broker.dispatcher.journal_advanced()
         for channel in list(self.awaiting.channels):

@@ -7,7 +7,7 @@ import struct
 from mypy_extensions import i64
 
 from harebell.content.message import Message
-from harebell.paging import NOWHERE, Page, Pager, PageTaker
+from harebell.paging import NOWHERE, KeptChunk, Page, Pager, PageTaker
 
 
 class ShelfPager(Pager):
@@ -28,6 +28,10 @@ class ShelfPager(Pager):
         self.forgotten: list[list[int]] = []
         self.asked: list[tuple[Page, PageTaker]] = []
         self.shelf: dict[int, Message] = {}
+
+    def read_chunk(self, chunk: KeptChunk) -> bytes:
+        """There are no chunks here."""
+        raise NotImplementedError
 
     def write(self, entries: list[tuple[int, Message, int]], durable: bool) -> Page | None:
         """Put messages on the shelf."""

@@ -13,6 +13,7 @@ from harebell.storage.damage import read_damage
 from harebell.storage.data_dir import JOURNAL, DataDir, DataDirError
 from harebell.storage.files import DiskFiles
 from harebell.storage.records import (
+    CHUNK,
     CLEAN,
     COMMAND,
     FLAG,
@@ -45,6 +46,7 @@ KIND_NAMES = {
     RETURNS: "returns",
     COMMAND: "commands",
     GROUP: "groups",
+    CHUNK: "chunks",
     CLEAN: "clean stops",
     FLAG: "flags",
     PAD: "pads",

@@ -28,7 +28,7 @@ from harebell.engine.queues.queue import Queue
 from harebell.engine.sessions import Sessions
 from harebell.engine.vhost import DEFAULT_VHOST, Vhost
 from harebell.errors import NOT_ALLOWED, BrokerError
-from harebell.paging import Moved, Page, Pager, Place
+from harebell.paging import KeptChunk, Moved, Page, Pager, Place
 from harebell.ports import AccessControl, Clock, Journal
 from harebell.streaming import NoStreams, StreamLogs
 
@@ -59,6 +59,9 @@ class Recovery(Protocol):
 
     def pages(self, queue_id: int, highest: int, absent: int) -> dict[int, list[Page]]:
         """Give the messages of a queue by priority."""
+
+    def chunks(self, queue_id: int) -> list[KeptChunk]:
+        """Give the chunks of a stream, oldest first."""
 
 
 class Limits:
@@ -240,6 +243,9 @@ class Broker:
             limited = bool(queue.options.message_ttl >= 0)
             for at, arrived, expiration in store.deadlines(int(queue.id), limited, queue.ordered):
                 queue.restore_deadline(arrived, expiration, at)
+            chunks = store.chunks(int(queue.id))
+            if chunks:
+                queue.restore_chunks(chunks)
             levels = store.pages(int(queue.id), int(queue.highest_level), int(queue.absent_level))
             queue.restore(levels, highest.get(queue.id, 0) + 1)
             count += int(queue.ready_count())

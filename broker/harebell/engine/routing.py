@@ -172,6 +172,8 @@ def enqueue(message: Message, queues: list[Queue], durable: bool, journal: Journ
             if queue.duplicate(message) or queue.refuses(message):
                 return _enqueue_where_taken(message, queues, journal)
     if durable and message.persistent:
+        if not plain and len(queues) == 1 and queues[0].keeps_all:
+            return queues[0].take_alone(message)
         journal.begin_message(message)
         for queue in queues:
             if queue.durable:

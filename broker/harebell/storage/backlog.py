@@ -14,7 +14,7 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from librt.vecs import append, vec
 from mypy_extensions import i32, i64, u8
 
-from harebell.paging import FLAGGED, PAGE_MESSAGES, PAGE_OCTETS, RETURN, Page
+from harebell.paging import FLAGGED, PAGE_MESSAGES, PAGE_OCTETS, RETURN, KeptChunk, Page
 
 CHUNK_MESSAGES: Final = 4095
 """Messages of a chunk; more are never in one.  A vec grows to one less than a power of two."""
@@ -247,6 +247,8 @@ class Backlog:
         alive: how many messages there are.
         highest: the highest position that was ever seen.
         flagged: messages up to this position may have been delivered.
+        kept: chunks of a stream, whose messages are not among the others.
+        in_chunks: how many messages these have.
     """
 
     def __init__(self, queue_id: i64, bases: list[int], begun: i64 = 0) -> None:
@@ -257,9 +259,19 @@ class Backlog:
         self.alive: i64 = 0
         self.highest: i64 = 0
         self.flagged: i64 = -1
+        self.kept: list[KeptChunk] = []
+        self.in_chunks: i64 = 0
 
     def __len__(self) -> int:
-        return int(self.alive)
+        return int(self.alive + self.in_chunks)
+
+    def keep(self, chunk: KeptChunk, count: i64) -> None:
+        """Take in a chunk of so many messages."""
+        self.kept.append(chunk)
+        self.in_chunks += count
+        last: i64 = chunk.following - 1
+        if last > self.highest:
+            self.highest = last
 
     def enqueue(self, position: i64, location: i64, octets: i64, share: i64, arrived: i64) -> None:
         """Take in a message; one that is here already was copied forward and keeps how often it came back.

@@ -16,9 +16,11 @@ from mypy_extensions import i32, i64, u8
 
 from harebell.content.message import Message
 from harebell.paging import FLAGGED, journal_location
-from harebell.ports import Journal
+from harebell.ports import ChunkSource, Journal
 from harebell.storage.batch import Batch
 from harebell.storage.records import (
+    CHUNK,
+    CHUNK_ID_SIZE,
     CLEAN,
     COMMAND,
     FLAG,
@@ -30,9 +32,11 @@ from harebell.storage.records import (
     RETURNS,
     SETTLE,
     SYNCED,
+    chunk_covered,
     encode_returns,
     message_payload,
     seed,
+    write_chunk_record,
     write_record,
 )
 from harebell.storage.segments import Segments
@@ -130,6 +134,9 @@ class WriteAheadLog(Journal):
         self._batch: i64 = start
         self._first: bytes = b""
         self._first_kind: i64 = 0
+        self.keeps_chunks = True
+        self.segment = segments.current
+        self._chunks: dict[int, ChunkSource] = {}
 
     def begin_message(self, message: Message) -> None:
         """Start the record of one persistent message; its enqueues follow."""
@@ -139,6 +146,9 @@ class WriteAheadLog(Journal):
 
     def enqueue(self, queue_id: i64, position: i64) -> None:
         """Add an enqueue to the open record."""
+        if self._chunks and queue_id in self._chunks:
+            # What the queue took before has lower positions.
+            self._chunks[queue_id].close_chunk()
         w = self._enqueues
         write_i64_be(w, queue_id)
         write_i64_be(w, position)
@@ -159,6 +169,33 @@ class WriteAheadLog(Journal):
             segments.add(segments.current, share * count)
             message.location = journal_location(self._next_lsn())
         return self._append(MESSAGE, payload)
+
+    def open_chunk(self, queue_id: i64, source: ChunkSource) -> None:
+        """Have a chunk asked for before what must not come before it."""
+        self._chunks[queue_id] = source
+
+    def chunk(self, queue_id: i64, chunk: bytes) -> i64:
+        """Append messages of a stream; gives the octets that the segment holds alive for it."""
+        assert self._group is None, "a chunk inside a transaction"
+        self._chunks.pop(queue_id, None)
+        covered = chunk_covered(queue_id, chunk)
+        if len(self._out) == 0:
+            self._first = covered
+            self._first_kind = CHUNK
+        write_chunk_record(self._out, covered, chunk, seed(self.appended, CHUNK, 0))
+        size: i64 = RECORD_HEAD_SIZE + CHUNK_ID_SIZE + len(chunk)
+        self._segments.add(self.segment, size)
+        self.appended += size
+        self._urgent = True
+        return size
+
+    def _close_chunks(self) -> None:
+        """Ask for open chunks, in the order in which they were opened."""
+        if self._chunks:
+            chunks = self._chunks
+            self._chunks = {}
+            for source in chunks.values():
+                source.close_chunk()
 
     def settle(self, queue_id: i64, position: i64, message: Message) -> None:
         """Note that a queue no longer holds a message; written with this batch, waited for by nobody."""
@@ -223,6 +260,7 @@ class WriteAheadLog(Journal):
 
     def finish(self) -> None:
         """The node stops in order: say so in the log, at its very end."""
+        self._close_chunks()
         self._write_runs()
         self._append(CLEAN, b"")
         self._finished = True
@@ -231,8 +269,10 @@ class WriteAheadLog(Journal):
         """What follows is one record, so valid as a whole or not at all; one inside another belongs to it."""
         self._depth += 1
         if self._depth == 1:
+            self._close_chunks()
             self._write_runs()
             self._group = BytesWriter()
+            self.in_transaction = True
 
     def end_transaction(self) -> i64:
         """Close the record of the transaction."""
@@ -242,6 +282,7 @@ class WriteAheadLog(Journal):
             return self.appended
         self._write_runs()
         self._group = None
+        self.in_transaction = False
         payload = group.getvalue()
         if not payload:
             return 0
@@ -253,6 +294,7 @@ class WriteAheadLog(Journal):
         committer = self.committer
         if committer is None or committer.busy:
             return
+        self._close_chunks()
         self._write_runs()
         if len(self._out) == 0 and (not self._urgent or self.durable >= self.appended):
             return
@@ -268,11 +310,12 @@ class WriteAheadLog(Journal):
         if self._segments.full(self.appended) and not self._finished:
             next_base = self.appended
             self._segments.rotate(self.appended)
+            self.segment = self._segments.current
         committer.submit(Batch(data, self.appended, sync, next_base))
 
     def backlog(self) -> i64:
         """Octets appended and not yet handed over."""
-        return len(self._out)
+        return len(self._out) + self.open_octets
 
     def _write_runs(self) -> None:
         urgent = self._urgent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mypy_extensions import i64
 
 from harebell.content.message import Message
-from harebell.ports import Journal
+from harebell.ports import ChunkSource, Journal
 
 
 class NullJournal(Journal):
@@ -18,6 +18,13 @@ class NullJournal(Journal):
         """Write nothing."""
 
     def end_message(self) -> i64:
+        """Write nothing."""
+        return 0
+
+    def open_chunk(self, queue_id: i64, source: ChunkSource) -> None:
+        """Write nothing."""
+
+    def chunk(self, queue_id: i64, chunk: bytes) -> i64:
         """Write nothing."""
         return 0
 

@@ -10,7 +10,7 @@ from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from harebell.content.message import Message
-from harebell.paging import NOWHERE, Page, Pager, PageTaker, PageUnreadable, journal_location
+from harebell.paging import NOWHERE, KeptChunk, Page, Pager, PageTaker, PageUnreadable, journal_location
 from harebell.storage.files import Files
 from harebell.storage.journal import WriteAheadLog
 from harebell.storage.page_reader import PageReader, PageReading, Span, Unreadable
@@ -24,7 +24,7 @@ from harebell.storage.page_thread import (
     PagerReports,
     PageThread,
 )
-from harebell.storage.records import SEGMENT_HEAD_SIZE
+from harebell.storage.records import CHUNK_ID_SIZE, RECORD_HEAD_SIZE, SEGMENT_HEAD_SIZE, valid_size_at
 from harebell.storage.segments import Segments, segment_name
 from harebell.storage.spill import (
     SPILL_BYTES,
@@ -67,6 +67,7 @@ class DiskPager(Pager):
         super().__init__(budget)
         self._segments = segments
         self._journal = journal
+        self._files = files
         self._spill_files = spill
         self._inbox: SimpleQueue[object] = SimpleQueue()
         self._spill = SpillLog(self._inbox, spill_bytes)
@@ -249,6 +250,24 @@ class DiskPager(Pager):
             raise PageUnreadable
         self._take_losses(reading)
         return reading.messages
+
+    def read_chunk(self, chunk: KeptChunk) -> bytes:
+        """Read a chunk of a stream from the journal at once.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        base: i64 = self._segments.bases[chunk.segment - self._segments.first]
+        # What was read may be damaged where what is on the disk is not.
+        for _ in range(2):
+            reader = self._files.reader(segment_name(base))
+            try:
+                data = reader.read(chunk.lsn - base + SEGMENT_HEAD_SIZE, chunk.octets)
+            finally:
+                reader.close()
+            if valid_size_at(data, 0, chunk.lsn) == chunk.octets:
+                return data[RECORD_HEAD_SIZE + CHUNK_ID_SIZE :]
+        return b""
 
     def _some_lost(self, page: Page) -> bool:
         if self._lost:

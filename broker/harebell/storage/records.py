@@ -38,6 +38,9 @@ Payloads (``run`` = queue id u64, first position u64, count u32)::
     RETURNS   for each message: queue id u64, position u64, returns u32 (see ``paging.RETURN``): how often
               it came back; what was known before counts no more.  Written of messages copied forward, and
               of those whose first return is not counted
+    CHUNK     queue id u64, then messages of that stream, as ``content/chunks.py`` has them; positions are
+              their offsets.  The record's crc covers the queue id and the chunk's head, and in that is the
+              crc of the rest, so that no octet is summed twice
 """
 
 from __future__ import annotations
@@ -58,11 +61,13 @@ from librt.strings import (
 )
 from mypy_extensions import i16, i32, i64
 
+from harebell.content.chunks import CHUNK_HEAD_SIZE, valid_chunk
 from harebell.content.message import Message
 from harebell.paging import journal_location
 
 MAGIC: Final = b"HBWL"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 had no CHUNK records."""
 DIGEST_CRC32: Final = 1
 SEGMENT_HEAD: Final = struct.Struct(">4sHBBQQ")
 SEGMENT_HEAD_SIZE: Final = 32
@@ -79,9 +84,10 @@ CLEAN: Final = 6
 PAD: Final = 7
 FLAG: Final = 8
 RETURNS: Final = 9
-KINDS: Final = frozenset({MESSAGE, SETTLE, REQUEUE, COMMAND, GROUP, CLEAN, PAD, FLAG, RETURNS})
+CHUNK: Final = 10
+KINDS: Final = frozenset({MESSAGE, SETTLE, REQUEUE, COMMAND, GROUP, CLEAN, PAD, FLAG, RETURNS, CHUNK})
 _FIRST_KIND: Final = 1
-_LAST_KIND: Final = 9
+_LAST_KIND: Final = 10
 
 SYNCED: Final = 1
 """Mark of a record: everything before it was on stable storage when it was written."""
@@ -92,6 +98,10 @@ ENQUEUE: Final = struct.Struct(">QQ")
 ENQUEUE_SIZE: Final = 16
 RUN: Final = struct.Struct(">QQI")
 RUN_SIZE: Final = 20
+CHUNK_ID_SIZE: Final = 8
+CHUNK_COVERED: Final = CHUNK_ID_SIZE + CHUNK_HEAD_SIZE
+"""Octets of a CHUNK payload that the record's own crc covers."""
+
 LSN_MASK: Final = 0xFFFFFFFF
 IN_GROUP: Final = 0xFFFFFFFF
 """What the start of a crc is combined with inside a GROUP."""
@@ -155,7 +165,8 @@ def encode_record(lsn: int, kind: int, payload: bytes, marks: int = 0, start: in
         marks: ``SYNCED`` or 0.
         start: ``IN_GROUP`` for a record inside a GROUP.
     """
-    crc = zlib.crc32(payload, int(seed(lsn, kind, marks)) ^ start)
+    covered = payload[:CHUNK_COVERED] if kind == CHUNK else payload
+    crc = zlib.crc32(covered, int(seed(lsn, kind, marks)) ^ start)
     return RECORD_HEAD.pack(RECORD_MARK, kind, marks, len(payload), crc) + payload
 
 
@@ -171,6 +182,30 @@ def write_record(w: BytesWriter, kind: i64, payload: bytes, start: i64) -> None:
     write_i32_be(w, i32(len(payload)))
     write_i32_be(w, i32(crc - 0x100000000 if crc > 0x7FFFFFFF else crc))
     w.write(payload)
+
+
+def write_chunk_record(w: BytesWriter, covered: bytes, chunk: bytes, start: i64) -> None:
+    """Write a CHUNK record without marks.
+
+    Args:
+        covered: what ``chunk_covered`` gave.
+        chunk: of the stream.
+        start: what its crc starts from, see ``seed``.
+    """
+    crc: i64 = _crc32(covered, start)
+    write_i16_be(w, i16((RECORD_MARK << 8 | CHUNK) - 0x10000))
+    write_i16_be(w, 0)
+    write_i32_be(w, i32(CHUNK_ID_SIZE + len(chunk)))
+    write_i32_be(w, i32(crc - 0x100000000 if crc > 0x7FFFFFFF else crc))
+    write_i64_be(w, read_i64_be(covered, 0))
+    w.write(chunk)
+
+
+def chunk_covered(queue_id: i64, chunk: bytes) -> bytes:
+    """Give the octets of a CHUNK payload that the record's own crc covers."""
+    w = BytesWriter()
+    write_i64_be(w, queue_id)
+    return w.getvalue() + chunk[:CHUNK_HEAD_SIZE]
 
 
 def message_payload(w: BytesWriter, message: Message, queues: i64, enqueues: bytes) -> bytes:
@@ -249,11 +284,20 @@ def _valid(data: bytes, offset: i64, size: i64, start: i64) -> bool:
     first: i64 = offset + RECORD_HEAD_SIZE
     end: i64 = offset + size
     found: i64
+    if data[offset + 1] == CHUNK:
+        return _valid_chunk(data, first, end, start, i64(read_i32_be(data, offset + 8)) & LSN_MASK)
     if size < VIEW_OCTETS:
         found = _crc32(data[first:end], start)
     else:
         found = _crc32(memoryview(data)[first:end], start)
     return found == i64(read_i32_be(data, offset + 8)) & LSN_MASK
+
+
+def _valid_chunk(data: bytes, first: i64, end: i64, start: i64, crc: i64) -> bool:
+    if end - first < CHUNK_COVERED or _crc32(data[first : first + CHUNK_COVERED], start) != crc:
+        return False
+    head = valid_chunk(data, first + CHUNK_ID_SIZE)
+    return head is not None and head.size == end - first - CHUNK_ID_SIZE
 
 
 def valid_size_at(data: bytes, offset: i64, lsn: i64) -> i64:

@@ -7,6 +7,7 @@ from collections.abc import Container
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i64
 
+from harebell.content.chunks import scan_head
 from harebell.content.scanning import (
     FLAGS_AT,
     HAS_EXPIRATION,
@@ -15,10 +16,12 @@ from harebell.content.scanning import (
     expiration_of,
     priority_of,
 )
-from harebell.paging import journal_location
+from harebell.paging import KeptChunk, journal_location
 from harebell.storage.backlog import Backlog
 from harebell.storage.records import (
     ARRIVED,
+    CHUNK,
+    CHUNK_ID_SIZE,
     CLEAN,
     COMMAND,
     ENQUEUE_SIZE,
@@ -153,7 +156,7 @@ class Recovered:
             self.flag_all()
         queues = self.queues
         self.highest = {queue_id: int(queue.highest) for queue_id, queue in queues.items() if queue.highest}
-        self.queues = {queue_id: queue for queue_id, queue in queues.items() if queue.alive > 0}
+        self.queues = {queue_id: queue for queue_id, queue in queues.items() if len(queue) > 0}
 
     def forget(self, existing: Container[int], deleted: Container[int] = ()) -> list[str]:
         """Drop what is of queues that no longer exist; call it when the commands were replayed.
@@ -214,6 +217,12 @@ class Recovered:
         end: i64 = offset + size
         if kind == MESSAGE:
             self._message(data, first, end, lsn)
+        elif kind == CHUNK:
+            head = scan_head(data, first + CHUNK_ID_SIZE)
+            if head is not None and lsn == outer:
+                number = len(self.bases) - 1
+                chunk = KeptChunk(int(head.first), int(head.next), int(lsn), int(size), number)
+                self._backlog(read_i64_be(data, first), lsn).keep(chunk, head.count)
         elif kind in (SETTLE, REQUEUE, RETURNS):
             while first + RUN_SIZE <= end:
                 queue = self._backlog(read_i64_be(data, first), lsn)

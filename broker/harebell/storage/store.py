@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from harebell.paging import NO_LIMIT, Page
+from harebell.paging import NO_LIMIT, KeptChunk, Page
 from harebell.storage.committer import Committer, Reports
 from harebell.storage.damage import Lost, remember
 from harebell.storage.data_dir import DataDir, DataDirError
@@ -181,6 +181,14 @@ class Store:
                 for segment, octets in page.claims:
                     self.segments.add(segment, octets)
         return levels
+
+    def chunks(self, queue_id: int) -> list[KeptChunk]:
+        """Give the chunks of a stream that recovery found, oldest first, and count them as live."""
+        backlog = self.recovered.queues.get(queue_id)
+        kept = [] if backlog is None else backlog.kept
+        for chunk in kept:
+            self.segments.add(chunk.segment, chunk.octets)
+        return kept
 
     def begin(self, call_soon: Callable[..., object], events: Events, threaded: bool = True) -> None:
         """Start the committer.

@@ -58,6 +58,10 @@ class Claims:
             segment, octets, _ = earlier.popleft()
             self._journal.release(segment, octets)
 
+    def release_all(self) -> None:
+        """Give up everything."""
+        self.release(NEVER)
+
     def oldest(self) -> i64:
         """Give the number of the oldest segment claimed; ``NEVER`` if none is."""
         if self._earlier:

@@ -15,7 +15,7 @@ from harebell.engine.destination import Destination
 from harebell.engine.options import NOTHING_SET, QueueOptions
 from harebell.engine.samples import Samples
 from harebell.histograms import Durations
-from harebell.paging import FLAGGED, Moved, Page, Place
+from harebell.paging import FLAGGED, KeptChunk, Moved, Page, Place
 
 if TYPE_CHECKING:
     from harebell.engine.consumers import Consumer, Unacked
@@ -251,6 +251,16 @@ class Queue(Destination):
         """Take a routed message that must not be refused."""
         self.push(message)
 
+    def take_alone(self, message: Message) -> i64:
+        """Take a persistent message that goes nowhere else and that nobody journaled.
+
+        Asked only of queues that keep all.
+
+        Returns:
+            The lsn its confirm waits for.
+        """
+        raise NotImplementedError
+
     def settle_dead(self, message: Message, position: i64) -> None:
         """The journal is to forget a message that was given up."""
 
@@ -317,6 +327,9 @@ class Queue(Destination):
     def restore(self, levels: dict[int, list[Page]], next_position: i64) -> None:
         """Take in what recovery found: pages by priority, oldest first."""
         raise NotImplementedError
+
+    def restore_chunks(self, chunks: list[KeptChunk]) -> None:
+        """Note the chunks that recovery found in the journal, oldest first; before ``restore``."""
 
     def restore_deadline(self, arrived: i64, expiration: i64, position: i64) -> None:
         """Note the deadline of a message that recovery found; in order of position, before ``restore``."""

@@ -8,12 +8,10 @@ AMQP 0-9-1, and say how far a named consumer is.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from mypy_extensions import i64
 
-from harebell.content.chunks import ChunkWriter
 from harebell.content.message import Message
 from harebell.content.properties import parse_properties
 from harebell.content.scanning import FLAGS_AT, HAS_HEADERS
@@ -30,7 +28,6 @@ from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
 from harebell.engine.options import QueueOptions
 from harebell.engine.queues.accounts import STORED, Accounts
-from harebell.engine.queues.claims import Claims, ClosedChunk
 from harebell.engine.queues.cursor import (
     AT_END,
     READING,
@@ -43,18 +40,17 @@ from harebell.engine.queues.cursor import (
     filter_of,
 )
 from harebell.engine.queues.deduplication import Deduplication
+from harebell.engine.queues.intake import Intake
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.reader_group import ReaderGroup, partition_of
 from harebell.engine.queues.stream_offset import begin_time, check_offset, first_offset
+from harebell.engine.queues.stream_restore import StreamRestore
 from harebell.errors import NOT_IMPLEMENTED, PRECONDITION_FAILED, BrokerError
-from harebell.paging import Page, Pager
+from harebell.paging import KeptChunk, Page, Pager
 from harebell.ports import Clock, Journal
 from harebell.streaming import StreamLog, StreamReader
 
 EXPECTED_KEY: Final = EXPECTED_OFFSET.encode()
-
-CHUNK_OCTETS: Final = 1024 * 1024
-"""Octets after which a chunk is closed although an earlier one still waits for the journal."""
 
 LEAST_SHARE: Final = 64
 """Messages one reader may get in its turn, however many readers there are."""
@@ -123,18 +119,14 @@ class StreamQueue(Queue):
         self._vhost = vhost
         self.missing: i64 = 0
         self.retains_for: Queue | None = None
-        self.claims = Claims(journal)
+        self._intake = Intake(self, journal, dispatcher)
+        self.claims = self._intake.claims
         self._dispatcher = dispatcher
         self._journal = journal
         self._clock = clock
         self._expiry = expiry
         self._pager = pager
-        self._writer = ChunkWriter()
-        self._opened_at: i64 = 0
-        self._stamp: i64 = 0
-        self._lsn: i64 = 0
-        self._noted: i64 = self.next_position
-        self._closed: deque[ClosedChunk] = deque()
+        self._kept: list[KeptChunk] = []
         self._members: list[Consumer] = []
         self._cursors: dict[Consumer, Cursor] = {}
         self._leaving: dict[Consumer, Cursor] = {}
@@ -163,13 +155,8 @@ class StreamQueue(Queue):
         return known is not None and known.knows(message.header)
 
     def behind_all(self) -> i64:
-        """Give the lsn behind everything taken; 0 if all of it is durable.
-
-        Not simply all that was appended: its end may be settles, which nobody makes durable soon.
-        """
-        if self._noted != self.next_position:
-            return self._journal.appended
-        return self._lsn if self._writer.count > 0 or self._closed else 0
+        """Give the lsn behind everything taken; 0 if all of it is durable."""
+        return self._intake.behind_all()
 
     def refuses(self, message: Message) -> bool:
         """Tell whether a publisher expected another offset than the next (``x-expected-offset``).
@@ -188,58 +175,39 @@ class StreamQueue(Queue):
         expected = properties.headers().get(EXPECTED_OFFSET)
         return type(expected) is int and expected == self.next_position
 
+    def take_alone(self, message: Message) -> i64:
+        """Append a message that only this stream takes; the journal gets it in a chunk if it may."""
+        offset = self._next_offset(message)
+        # The latest arrival: a reader from a time on shall miss nothing that came later.
+        return self._intake.append(offset, message, self._clock.wall)
+
     def take_in(self, message: Message) -> None:
         """Append a message; journal it if nobody did, for a stream keeps transient ones too."""
-        offset: i64 = self.next_position
+        offset = self._next_offset(message)
+        if message.persistent:
+            self._intake.add(offset, message, self._clock.wall)
+            return
+        # A copy: other queues of the message have nothing in the journal.
+        kept = Message(message.address, message.header, message.body, True)
+        kept.arrived = message.arrived
+        self._intake.append(offset, kept, self._clock.wall)
+
+    def _next_offset(self, message: Message) -> i64:
         known = self._deduplication
         if known is not None:
             known.remember(message.header)
-        if not message.persistent:
-            arrived: i64 = message.arrived
-            # A copy: other queues of the message have nothing in the journal.
-            message = Message(message.address, message.header, message.body, True)
-            message.arrived = arrived
-            self._journal.begin_message(message)
-            self._journal.enqueue(self.id, offset)
-            self._journal.end_message()
+        offset: i64 = self.next_position
         self.next_position = offset + 1
         self.published += 1
-        writer = self._writer
-        # The latest arrival: a reader from a time on shall miss nothing that came later.
-        self._stamp = self._clock.wall
-        writer.add(offset, message)
-        self.claims.add(i64(message.segment), i64(message.share), offset + 1)
-        if not self.scheduled:
-            self._dispatcher.schedule(self)
+        return offset
 
     def _commit(self) -> None:
         """Hand chunks to the log behind which the journal is durable."""
-        writer = self._writer
-        closed = self._closed
-        journal = self._journal
-        if self._noted != self.next_position:
-            self._noted = self.next_position
-            self._lsn = journal.appended
-        if writer.count > 0 and (not closed or writer.octets >= CHUNK_OCTETS):
-            first: i64 = writer.first
-            following: i64 = writer.next
-            data = writer.take(self._stamp)
-            closed.append(ClosedChunk(data, first, following, self._stamp, self._lsn))
-        durable: i64 = journal.durable
-        grown = False
-        while closed and closed[0].lsn <= durable:
-            chunk = closed.popleft()
-            self.log.append(chunk.data, chunk.first, chunk.following, chunk.timestamp)
-            grown = True
-        if grown:
+        if self._intake.hand_over(self.log):
             self._wake(AT_END)
             limit: i64 = self.options.max_length_bytes
             if limit >= 0 and self.log.octets > limit:
                 self._retain()
-            if writer.count > 0 and not closed:
-                self._dispatcher.schedule(self)
-        if closed:
-            self._dispatcher.wait_for_journal(self)
 
     def stored(self, following: i64) -> None:
         """The log's own files hold all before an offset: the journal may forget it, but not the offset."""
@@ -473,63 +441,34 @@ class StreamQueue(Queue):
             return True
         return False
 
+    def restore_chunks(self, chunks: list[KeptChunk]) -> None:
+        """Note the chunks that the journal holds."""
+        self._kept = chunks
+
     def restore(self, levels: dict[int, list[Page]], next_position: i64) -> None:
         """Append what the journal holds and the log's files do not."""
-        writer = self._writer
         self.log.settle_end(self.offsets.get(STORED, 0))
         self.missing = max(0, self.offsets.get(STORED, 0) - self.log.next)
+        found = StreamRestore(self.log, self._pager, self.claims, self._kept)
+        self._kept = []
         for pages in levels.values():
             for page in pages:
-                self._restore_page(page)
-        if writer.count > 0:
-            self._append_restored()
+                found.page(page)
+        found.finish()
+        self.missing += found.lost
         self.next_position = max(self.log.next, self.offsets.get(STORED, 0))
         if next_position > 1 and next_position > self.next_position:
             self.next_position = next_position
-        self._noted = self.next_position
         known = self._deduplication
         if known is not None:
             for message in self.log.since(max(self.log.first, self.log.next - known.window)):
                 known.remember(message.header)
 
-    def _restore_page(self, page: Page) -> None:
-        log = self.log
-        writer = self._writer
-        # What the files hold may not be synced yet: the journal forgets it when they say so.
-        for segment, octets in page.claims:
-            self.claims.add(segment, octets, page.last + 1)
-        if page.last < log.next:
-            return
-        messages = self._pager.read(page)
-        index: i64 = 0
-        for message in messages:
-            offset: i64 = page.position(index)
-            index += 1
-            if message is None or offset < log.next:
-                continue
-            if writer.count > 0 and (
-                writer.octets >= CHUNK_OCTETS or message.arrived - self._opened_at > 1000
-            ):
-                self._append_restored()
-            if writer.count == 0:
-                self._opened_at = self._stamp = message.arrived
-            self._stamp = max(self._stamp, message.arrived)
-            writer.add(offset, message)
-
-    def _append_restored(self) -> None:
-        """Append the open chunk, for which the journal is durable."""
-        writer = self._writer
-        first: i64 = writer.first
-        following: i64 = writer.next
-        self.log.append(writer.take(self._stamp), first, following, self._stamp)
-
     def drop_all(self) -> None:
         """The stream is deleted; its files go when the journal is durable behind the command."""
         self.deleted = True
-        self._closed.clear()
-        self._writer = ChunkWriter()
         self._deduplication = None
-        self.claims.release(NEVER)
+        self._intake.drop()
         self._dispatcher.schedule(self)
 
     def _delete_log(self) -> None:
