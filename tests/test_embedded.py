@@ -117,6 +117,21 @@ async def test_publish_raises_what_a_client_would_be_told() -> None:
         assert not await broker.publish("", "", b"x"), "an error must not spoil the next message"
 
 
+async def test_peek_shows_the_first_messages_of_a_stream() -> None:
+    async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue("s", durable=True, arguments={"x-queue-type": "stream"})
+        for number in range(5):
+            await broker.publish("", "s", f"{number}", {"n": number})
+        await broker.wait_for("s", ready=5)
+        found = broker.peek("s", 3)
+        assert [(each.body, each.headers, each.redelivered) for each in found] == [
+            (f"{n}".encode(), {"n": n, "x-stream-offset": n}, False) for n in range(3)
+        ]
+        assert len(broker.peek("s", 10)) == 5
+        assert (broker.peek("s", 0), broker.queue("s").ready) == ([], 5)
+
+
 async def test_peek_shows_messages_and_leaves_them_as_they_are() -> None:
     async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
         channel = await connection.channel()

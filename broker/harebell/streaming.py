@@ -88,10 +88,6 @@ class StreamReader(ABC):
     def stored(self, following: i64) -> None:
         """All before an offset is on stable storage in the log's own files."""
 
-    @abstractmethod
-    def trimmed(self) -> None:
-        """Retention or compaction took messages: ``first`` and ``octets`` of the log changed."""
-
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class StreamLog(ABC):
@@ -151,8 +147,8 @@ class StreamLog(ABC):
     def since(self, offset: i64) -> Iterator[Message]:
         """Go through the messages at an offset and behind it.
 
-        Waits for the disk, so only when the node starts.  What cannot be read is passed over: readers will
-        meet it, and report it.
+        Waits for the disk, so only when the node starts, or for a few messages.  What cannot be read is
+        passed over: readers will meet it, and report it.
         """
 
     @abstractmethod

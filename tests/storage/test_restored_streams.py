@@ -565,6 +565,18 @@ def together(rig: StreamNode, key: str, published: list[bytes]) -> None:
     assert outcomes == ["ack"] * len(published)
 
 
+def test_the_first_events_can_be_looked_at_wherever_they_are(lives: Lives) -> None:
+    published = bodies(0, 20)
+    lives.now.ask(declare("s"))
+    publish(lives.now, "s", published[:10])
+    publish(lives.now, "s", published[10:], slow=True)
+    for rig in (lives.now, lives.again("in order")):
+        found = rig.stream("s").peek(15)
+        assert [(message.body, redelivered) for message, redelivered in found] == [
+            (body, False) for body in published[:15]
+        ]
+
+
 def test_a_batch_is_one_record_of_the_journal(lives: Lives, end: str) -> None:
     published = bodies(0, 10)
     lives.now.ask(declare("s"))

@@ -22,7 +22,6 @@ class Told(StreamReader):
 
     def __init__(self) -> None:
         self.arrivals = 0
-        self.trims = 0
         self.stored_to: list[int] = []
 
     def block_arrived(self) -> None:
@@ -30,9 +29,6 @@ class Told(StreamReader):
 
     def stored(self, following: int) -> None:
         self.stored_to.append(int(following))
-
-    def trimmed(self) -> None:
-        self.trims += 1
 
 
 class Place:

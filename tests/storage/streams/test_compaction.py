@@ -80,7 +80,7 @@ def check(events: list[Event], found: list[tuple[int, bytes]]) -> None:
 
 @pytest.mark.parametrize("by", ["k", "routing-key", "message-id"])
 def test_the_last_message_of_each_key_stays_at_its_offset(place: Place, by: str) -> None:
-    log, told = place.open(segment_octets=SEGMENT)
+    log, _ = place.open(segment_octets=SEGMENT)
     log.compact_by(by)
     events = []
     for number in range(40):
@@ -98,7 +98,6 @@ def test_the_last_message_of_each_key_stays_at_its_offset(place: Place, by: str)
     early = [offset for offset, _ in found if offset < 80]
     assert len(early) == 7, f"of seven keys one message each is kept, not {len(early)}"
     assert log.first == min(early)
-    assert told.trims > 0
 
 
 def test_messages_without_the_key_all_stay(place: Place) -> None:

@@ -76,9 +76,6 @@ class StreamReaders(StreamReader):
         """The log's files hold all before an offset."""
         self._queue.stored(following)
 
-    def trimmed(self) -> None:
-        """Retention took the oldest messages: readers find out by themselves."""
-
 
 class StreamQueue(Queue):
     """A stream.
@@ -377,10 +374,6 @@ class StreamQueue(Queue):
                 if not self.deleted:
                     self.accounts.note(cursor)
 
-    def reject(self, entry: Unacked) -> None:
-        """The message stays, and is not delivered to this reader again."""
-        self._answered(entry)
-
     def requeue(self, entry: Unacked, failed: bool) -> None:
         """The message stays; its reader has gone, or will not get it again."""
         self.requeued += 1
@@ -489,6 +482,15 @@ class StreamQueue(Queue):
     def ready_octets(self) -> i64:
         """Octets of its segments; none of them is in memory for long."""
         return self.log.octets
+
+    def peek(self, count: i64) -> list[tuple[Message, bool]]:
+        """List the first messages kept, waiting for the disk; none counts as delivered before."""
+        found: list[tuple[Message, bool]] = []
+        for message in self.log.since(self.log.first):
+            if len(found) >= count:
+                break
+            found.append((message, False))
+        return found
 
     def consumer_count(self) -> i64:
         """Readers."""

@@ -197,7 +197,7 @@ class SegmentedLog(StreamLog):
         return int(self.next)
 
     def retain(self, most_octets: int, oldest: int) -> None:
-        """Delete the oldest segments; ``trimmed`` is told at once."""
+        """Delete the oldest segments."""
         gone: list[Segment] = []
         while len(self._segments) > 1:
             segment = self._segments[0]
@@ -210,8 +210,6 @@ class SegmentedLog(StreamLog):
             return
         self.first = self._segments[0].lowest
         self._forget(gone)
-        if self.reader is not None:
-            self.reader.trimmed()
 
     def compact_by(self, key: str) -> None:
         """Compact by another key from the next full segment on."""
@@ -263,8 +261,6 @@ class SegmentedLog(StreamLog):
         self.octets += new.size - old.size
         old.gone = True
         self.first = self._segments[0].lowest
-        if self.reader is not None:
-            self.reader.trimmed()
 
     def delete(self) -> None:
         """Delete everything."""
