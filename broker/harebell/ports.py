@@ -123,7 +123,7 @@ class Journal(ABC):
 
     @abstractmethod
     def backlog(self) -> i64:
-        """Give the octets appended that are not on their way to the disk yet."""
+        """Give the octets appended that are not written yet."""
 
 
 class Clock:

@@ -97,6 +97,7 @@ class Life:
             raise
 
     def _start(self) -> None:
+        self.store.journal.ahead = self.chance.choice([0, 400, NO_LIMIT])
         self.node = Node(self.store.journal, pager=self.store.pager)
         self.clean = self.store.recovered.clean
         gaps = {name for name in self.disk.files if name.endswith(".unsynced")}

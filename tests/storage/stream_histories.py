@@ -63,6 +63,7 @@ class Life:
         chance = history.chance
         self.history, self.chance = history, chance
         self.rig = StreamNode(history.folder, history.disks, sync_octets=chance.choice((500, 5000, 1 << 40)))
+        self.rig.store.journal.ahead = chance.choice((0, 400, 1 << 40))
         client = self.rig.client
         self.confirming, self.transactional = client.channel(2), client.channel(3)
         self.dying = client.channel(4)

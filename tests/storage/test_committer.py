@@ -10,7 +10,7 @@ import pytest
 
 from harebell.histograms import Commits
 from harebell.storage.batch import Batch
-from harebell.storage.committer import Committer, Reports
+from harebell.storage.committer import MOST_OCTETS, Committer, Reports
 from harebell.storage.records import SEGMENT_HEAD_SIZE
 from harebell.storage.segments import segment_name
 from tests.storage.fake_disk import FakeDisk
@@ -109,7 +109,8 @@ def test_a_full_disk_confirms_nothing_and_loses_nothing(
     committer: Committer, disk: FakeDisk, told: Told
 ) -> None:
     committer.submit(Batch(b"before", 6, False, -1))
-    disk.space = 10
+    committer.work()
+    disk.space = 4
 
     def refused() -> None:
         assert not any(kind == "durable" for kind, _ in told.all), "confirmed on a full disk"
@@ -213,6 +214,7 @@ def test_a_failed_sync_is_final(committer: Committer, disk: FakeDisk, told: Told
     syncs = disk.syncs
     disk.before = raising(code, "sync")
     committer.submit(Batch(b"message", 7, True, -1))
+    committer.work()
     committer.submit(Batch(b"next", 11, True, -1))
     committer.work()
     disk.before = None
@@ -258,16 +260,71 @@ def test_the_thread_finishes_what_was_submitted(committer: Committer, disk: Fake
     for n in range(1, 21):
         committer.submit(Batch(b"%02d" % n, 2 * n, n % 3 == 0, -1))
     committer.stop()
-    assert [lsn for _, lsn in told.all] == [2 * n for n in range(1, 21)]
+    lsns = [lsn for _, lsn in told.all]
+    assert lsns == sorted(set(lsns), key=lsns.index) and lsns[-1] == 40
     assert records(disk) == b"".join(b"%02d" % n for n in range(1, 21))
 
 
 def test_batches_and_syncs_are_counted(disk: FakeDisk, told: Told) -> None:
     commits = Commits()
     committer = Committer(disk, NODE, 0, told.reports(), commits=commits)
-    committer.submit(Batch(b"x" * 2000, 1, True, -1))
-    committer.submit(Batch(b"x" * 10, 2, False, -1))
-    committer.work()
+    for batch in (Batch(b"x" * 2000, 1, True, -1), Batch(b"x" * 10, 2, False, -1)):
+        committer.submit(batch)
+        committer.work()
     assert (sum(commits.batches.counts()), commits.batches.total) == (2, 2010)
     assert sum(commits.syncs.counts()) == 1
     assert commits.syncs.total >= 0
+
+
+def test_batches_that_wait_are_written_and_synced_together(
+    committer: Committer, disk: FakeDisk, told: Told
+) -> None:
+    before = disk.syncs
+    for n, sync in ((1, False), (2, True), (3, False)):
+        committer.submit(Batch(b"%02d" % n, 2 * n, sync, -1))
+    committer.work()
+    assert (told.all, disk.syncs) == ([("durable", 6)], before + 1)
+    assert records(disk) == b"010203"
+
+
+def test_batches_of_two_segments_are_not_put_together(
+    committer: Committer, disk: FakeDisk, told: Told
+) -> None:
+    committer.submit(Batch(b"a", 1, False, -1))
+    committer.submit(Batch(b"b", 2, False, 2))
+    committer.submit(Batch(b"c", 3, False, -1))
+    committer.work()
+    assert told.all == [("durable", 2), ("written", 3)]
+    assert (records(disk), records(disk, segment_name(2))) == (b"ab", b"c")
+
+
+def test_batches_are_put_together_up_to_a_limit(committer: Committer, told: Told) -> None:
+    for n in range(1, 5):
+        committer.submit(Batch(bytes(MOST_OCTETS // 2), n, True, -1))
+    committer.work()
+    assert told.all == [("durable", 2), ("durable", 4)]
+
+
+def test_chores_and_the_end_do_not_wait_for_batches_behind_them(committer: Committer, told: Told) -> None:
+    done: list[int] = []
+    committer.submit(Batch(b"a", 1, True, -1))
+    committer.do(lambda: done.append(1))
+    committer.submit(Batch(b"b", 2, True, -1))
+    committer.stop()
+    assert (told.all, done) == ([("durable", 2)], [1])
+
+
+def test_only_what_follows_synced_octets_says_so(committer: Committer, disk: FakeDisk) -> None:
+    for n, sync in ((1, True), (2, False), (3, True), (4, True)):
+        committer.submit(Batch(b"ab", 2 * n, sync, -1, b"A"))
+        committer.work()
+    assert records(disk) == b"AbAbabAb", "what follows a batch that was not synced must not claim that it was"
+
+
+def test_of_batches_written_together_only_the_first_says_what_is_synced(
+    committer: Committer, disk: FakeDisk
+) -> None:
+    for n in range(1, 4):
+        committer.submit(Batch(b"ab", 2 * n, True, -1, b"A"))
+    committer.work()
+    assert records(disk) == b"Ababab"

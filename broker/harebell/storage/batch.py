@@ -13,9 +13,11 @@ class Batch(NamedTuple):
         lsn: the lsn behind them.
         sync: whether somebody waits for them to be durable.
         next_base: base of a new segment to open afterwards; -1 for none.
+        synced_head: what their first octets are instead if all before them is on stable storage.
     """
 
     data: bytes
     lsn: int
     sync: bool
     next_base: int
+    synced_head: bytes = b""

@@ -24,6 +24,9 @@ from harebell.storage.segments import segment_name
 
 RETRY_SECONDS: Final = 0.25
 
+MOST_OCTETS: Final = 8 * 1024 * 1024
+"""Batches that wait are written and synced together, up to so much."""
+
 Chore = Callable[[], None]
 """Something to do in the committer's thread; an OSError it raises stops the node."""
 
@@ -62,7 +65,8 @@ class Committer:
         commits: counts what is done; None to have an own one.
 
     Attributes:
-        busy: True from ``submit`` until its batch was reported; set and cleared by the event loop.
+        busy: True from ``submit`` until the last batch was reported; set and cleared by the event loop.
+        submitted: the lsn behind the last batch.
 
     Raises:
         OSError: the first segment cannot be made.
@@ -78,6 +82,7 @@ class Committer:
         commits: Commits | None = None,
     ) -> None:
         self.busy = False
+        self.submitted = base
         self._commits = commits or Commits()
         self._files = files
         self._node = node
@@ -92,6 +97,7 @@ class Committer:
         except _Postponed as postponed:
             raise postponed.error from None
         self._size = SEGMENT_HEAD_SIZE
+        self._written = self._synced = base
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
     def start(self) -> None:
@@ -101,6 +107,7 @@ class Committer:
     def submit(self, batch: Batch) -> None:
         """Hand over the next batch."""
         self.busy = True
+        self.submitted = batch.lsn
         self._inbox.put(batch)
 
     def do(self, chore: Chore) -> None:
@@ -146,17 +153,41 @@ class Committer:
             item()
 
     def _commit(self, batch: Batch) -> None:
-        durable = batch.sync or batch.next_base >= 0
-        if not self._write(batch.data):
+        batches = self._with_more(batch)
+        last = batches[-1]
+        durable = last.next_base >= 0 or any(each.sync for each in batches)
+        parts: list[bytes | memoryview] = [each.data for each in batches]
+        head = batch.synced_head
+        if head and self._written == self._synced:
+            parts[:1] = [head, memoryview(batch.data)[len(head) :]]
+        if not self._write(batch.data if len(parts) == 1 else b"".join(parts)):
             return
-        self._commits.batches.add(len(batch.data))
+        self._written = last.lsn
+        self._commits.batches.add(sum(len(each.data) for each in batches))
         if durable:
             began = perf_counter()
             self._open_file().sync()
             self._commits.syncs.add(perf_counter() - began)
-        self._reports.written(batch.lsn, durable)
-        if batch.next_base >= 0:
-            self._rotate(batch.next_base)
+            self._synced = last.lsn
+        self._reports.written(last.lsn, durable)
+        if last.next_base >= 0:
+            self._rotate(last.next_base)
+
+    def _with_more(self, batch: Batch) -> list[Batch]:
+        """Give a batch and those that came meanwhile: one sync does for all of them."""
+        batches = [batch]
+        octets = len(batch.data)
+        with suppress(Empty):
+            while batches[-1].next_base < 0 and octets < MOST_OCTETS and not self._stopped:
+                item = self._postponed.popleft() if self._postponed else self._inbox.get_nowait()
+                if item is None:
+                    self._stopped = True
+                elif isinstance(item, Batch):
+                    batches.append(item)
+                    octets += len(item.data)
+                else:
+                    item()
+        return batches
 
     def _rotate(self, base: int) -> None:
         self._close()

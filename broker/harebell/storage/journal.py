@@ -1,9 +1,9 @@
 """The write-ahead log's hot side: records gather in a buffer, one batch at a time goes to the disk.
 
 The engine appends during a turn; at its end ``flush`` hands what gathered to the committer, unless that is
-busy with the batch before: then it grows on.  So batches form by themselves and no timer is involved
-(group commit).  Settles and requeues of neighbouring positions are merged into runs and written at the end of
-their batch; nothing waits for them.
+busy with the batch before and this one is small: then it grows on.  So batches form by themselves and no
+timer is involved (group commit).  Settles and requeues of neighbouring positions are merged into runs and
+written at the end of their batch; nothing waits for them.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ from harebell.storage.segments import Segments
 
 if TYPE_CHECKING:
     from harebell.storage.committer import Committer
+
+AHEAD_OCTETS: Final = 32 * 1024
+"""So much is handed over even while the committer is at work, which goes on with it without asking."""
 
 LONGEST_RUN: Final = 0x7FFFFFFF
 
@@ -108,6 +111,7 @@ class WriteAheadLog(Journal):
         commands: how many changes of metadata were appended.
         bound: the lsn behind the last record whose effect reaches beyond one queue: a command, a
             transaction, a message copied forward.  Nothing it makes superfluous goes before it is durable.
+        ahead: octets that are handed over even while the committer is at work.
     """
 
     def __init__(self, start: i64, segments: Segments) -> None:
@@ -131,6 +135,7 @@ class WriteAheadLog(Journal):
         self.commands: i64 = 0
         self._urgent: bool = False
         self._finished: bool = False
+        self.ahead: i64 = AHEAD_OCTETS
         self._batch: i64 = start
         self._first: bytes = b""
         self._first_kind: i64 = 0
@@ -290,17 +295,18 @@ class WriteAheadLog(Journal):
         return self.bound
 
     def flush(self) -> None:
-        """End of a turn: hand over what gathered if the committer is free."""
+        """End of a turn: hand over what gathered if the committer is free, or if it is much."""
         committer = self.committer
-        if committer is None or committer.busy:
+        if committer is None:
+            return
+        if committer.busy and len(self._out) + self.open_octets < self.ahead:
             return
         self._close_chunks()
         self._write_runs()
         if len(self._out) == 0 and (not self._urgent or self.durable >= self.appended):
             return
-        if self._batch <= self.durable:
-            self._mark_synced()
         data = self._out.getvalue()
+        head = self._synced_head() if data else b""
         self._out = BytesWriter()
         self._batch = self.appended
         self._first = b""
@@ -311,11 +317,11 @@ class WriteAheadLog(Journal):
             next_base = self.appended
             self._segments.rotate(self.appended)
             self.segment = self._segments.current
-        committer.submit(Batch(data, self.appended, sync, next_base))
+        committer.submit(Batch(data, self.appended, sync, next_base, head))
 
     def backlog(self) -> i64:
-        """Octets appended and not yet handed over."""
-        return len(self._out) + self.open_octets
+        """Octets appended and not written yet."""
+        return self.appended - self.written + self.open_octets
 
     def _write_runs(self) -> None:
         urgent = self._urgent
@@ -331,20 +337,19 @@ class WriteAheadLog(Journal):
         if self._group is None:
             self._urgent = urgent
 
-    def _mark_synced(self) -> None:
-        """Say in the batch's first record that everything before it is on stable storage.
+    def _synced_head(self) -> bytes:
+        """Give the head of the batch's first record with the mark that all before it is on stable storage.
 
         Recovery needs it to tell damage from octets that a power cut kept from the disk.
         """
-        w = self._out
-        if len(w) == 0:
-            return
         crc: i64 = zlib.crc32(self._first, seed(self._batch, self._first_kind, SYNCED))
-        w[3] = u8(SYNCED)
-        w[8] = u8(crc >> 24)
-        w[9] = u8((crc >> 16) & 255)
-        w[10] = u8((crc >> 8) & 255)
-        w[11] = u8(crc & 255)
+        w = self._out
+        head = BytesWriter()
+        for at in range(RECORD_HEAD_SIZE - 4):
+            head.append(w[at])
+        head[3] = u8(SYNCED)
+        write_i32_be(head, i32(crc - 0x100000000 if crc > 0x7FFFFFFF else crc))
+        return head.getvalue()
 
     def _next_lsn(self) -> i64:
         group = self._group

@@ -29,6 +29,9 @@ SEGMENTS_BEFORE_MOVING: Final = 4
 STREAM_SEGMENTS: Final = 2
 """Segments before the current one that may hold what streams' files do not."""
 
+FAR_AHEAD: Final = 1024 * 1024
+"""Octets from which on somebody may wait for the journal to be written."""
+
 MOVES_AHEAD: Final = 8 * 1024 * 1024
 """Octets that may wait for the disk while messages are copied forward."""
 
@@ -204,7 +207,8 @@ class Store:
         journal = self.journal
 
         def written(lsn: int, durable: bool) -> None:
-            committer.busy = False
+            committer.busy = lsn < committer.submitted
+            far_ahead = journal.backlog() >= FAR_AHEAD
             journal.written = lsn
             if durable:
                 journal.durable = lsn
@@ -212,6 +216,9 @@ class Store:
             journal.flush()
             if durable:
                 events.durable()
+            elif far_ahead:
+                # Publishers may wait for this, too, although nobody waits for a sync.
+                events.paged()
 
         def full(error: OSError | None) -> None:
             self._full = error
