@@ -18,7 +18,7 @@ from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
 
-from harebell.content.message import Message
+from harebell.content.message import OVERHEAD, Message
 from harebell.errors import NOT_IMPLEMENTED, BrokerError
 
 DEFAULT_SEGMENT_OCTETS: Final = 64 * 1024 * 1024
@@ -26,6 +26,16 @@ DEFAULT_SEGMENT_OCTETS: Final = 64 * 1024 * 1024
 
 LEAST_SEGMENT_OCTETS: Final = 4096
 """The smallest segment anybody gets."""
+
+
+class BlockHolder(ABC):
+    """Somebody who has a block and may not need it for long."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def evicted(self, block: Block) -> None:
+        """The log has no longer room for a block: let go of it if it is not needed now."""
 
 
 class Block:
@@ -38,9 +48,11 @@ class Block:
         messages: their headers tell their offset (``x-stream-offset``) already.
         octets: header and body octets of all.
         growing: True if more may come behind it: then ask the log again at ``next``.
+        cached: True while the log has it in memory: then it costs nothing to keep it, too.
+        holders: who keep it as long as that is so, and are told when it is not any more.
     """
 
-    __slots__ = ("first", "growing", "messages", "next", "octets", "offsets")
+    __slots__ = ("cached", "first", "growing", "holders", "messages", "next", "octets", "offsets")
 
     def __init__(
         self, first: i64, following: i64, offsets: list[int], messages: list[Message], octets: i64
@@ -51,6 +63,16 @@ class Block:
         self.messages = messages
         self.octets: i64 = octets
         self.growing: bool = False
+        self.cached: bool = False
+        self.holders: set[BlockHolder] = set()
+
+    def evict(self) -> None:
+        """The log has it no longer in memory."""
+        self.cached = False
+        holders = self.holders
+        self.holders = set()
+        for holder in holders:
+            holder.evicted(self)
 
     def offset(self, index: i64) -> i64:
         """Give the offset of a message by its place in the block."""
@@ -72,6 +94,32 @@ class Block:
             else:
                 high = middle
         return low
+
+    def part(self, index: i64, octets: i64) -> Block | None:
+        """Give some of the messages from a place on in a block of their own, which keeps no others in memory.
+
+        Args:
+            index: place of the first one.
+            octets: what they may take in memory together.
+
+        Returns:
+            The block; None if not even the first one is that small.
+        """
+        end: i64 = index
+        count: i64 = len(self.messages)
+        size: i64 = 0
+        while end < count:
+            more: i64 = self.messages[end].size()
+            if size + more + OVERHEAD * (end + 1 - index) > octets:
+                break
+            size += more
+            end += 1
+        if end == index:
+            return None
+        offsets = self.offsets[index:end] if self.offsets else []
+        part = Block(self.offset(index), self.offset(end - 1) + 1, offsets, self.messages[index:end], size)
+        part.growing = True
+        return part
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

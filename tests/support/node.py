@@ -16,6 +16,7 @@ from harebell.paging import Pager
 from harebell.ports import Clock, Journal
 from harebell.storage.null import NullJournal
 from harebell.storage.streams.memory import MemoryStreamLogs
+from harebell.streaming import StreamLogs
 from tests.support.client import Client
 
 SERVER_PROPERTIES: dict[str, object] = {
@@ -33,6 +34,7 @@ class Node:
         pager: where messages go that do not fit in memory; nowhere if absent.
         limits: bounds of the engine.
         options: what the handshake offers.
+        streams: keeps what streams have; in memory if absent.
 
     Attributes:
         users: guest with every permission, until the test says otherwise.
@@ -45,6 +47,7 @@ class Node:
         limits: Limits | None = None,
         options: HandshakeOptions | None = None,
         pager: Pager | None = None,
+        streams: StreamLogs | None = None,
     ) -> None:
         self.clock = Clock()
         self.clock.now = 1_000_000
@@ -59,7 +62,7 @@ class Node:
             SERVER_PROPERTIES,
             self.clock,
             pager,
-            MemoryStreamLogs(),
+            streams or MemoryStreamLogs(),
         )
         self.log: list[tuple[str, str]] = []
         self.outboxes = OutboxSet()

@@ -12,7 +12,7 @@ from harebell.content.properties import parse_properties
 from harebell.content.table import Table
 from harebell.engine.arguments import STREAM_FILTER, STREAM_FILTER_VALUE, STREAM_MATCH_UNFILTERED
 from harebell.engine.consumers import Consumer
-from harebell.streaming import Block, StreamLog
+from harebell.streaming import Block, BlockHolder, StreamLog
 
 READY: Final = 0
 WITHOUT_CREDIT: Final = 1
@@ -20,6 +20,10 @@ AT_END: Final = 2
 READING: Final = 3
 STANDBY: Final = 4
 """What a cursor waits for: its turn, its consumer, messages, the disk, to be the active one of its group."""
+
+KEPT_OCTETS: Final = 32 * 1024
+"""What a cursor that waits for its consumer keeps of the messages that come next, if the log has let go of
+their block: a reader of single messages shall not have it read again for each."""
 
 
 class Reading(NamedTuple):
@@ -99,7 +103,7 @@ class Tracking:
         return len(self._awaited) > 0
 
 
-class Cursor:
+class Cursor(BlockHolder):
     """One consumer of a stream.
 
     Attributes:
@@ -124,6 +128,9 @@ class Cursor:
         self._wanted = wanted
         self._block: Block | None = None
         self._index: i64 = 0
+        self._partial: bool = False
+        self._holding: bool = False
+        self._asked_ahead: i64 = -1
 
     def begin(self, offset: i64) -> None:
         """Read from an offset on, now."""
@@ -132,7 +139,23 @@ class Cursor:
         self.noted = offset
         self.tracking = Tracking(offset)
         self.state = READY
-        self._block = None
+        self._let_go()
+
+    def stand_by(self) -> None:
+        """Wait until it is the active one of its group."""
+        self.state = STANDBY
+        self._let_go()
+
+    def leave(self) -> None:
+        """Nothing is delivered any more; only acknowledgements may come."""
+        self._let_go()
+
+    def evicted(self, block: Block) -> None:
+        """The log let go of a block: a cursor that waits for its consumer does so, too."""
+        if block is self._block:
+            self._holding = False
+            if self.state == WITHOUT_CREDIT:
+                self._keep_little(block)
 
     def run(self, log: StreamLog, limit: i64) -> i64:
         """Deliver up to ``limit`` messages, and give their octets; ``state`` says why it ended."""
@@ -145,12 +168,16 @@ class Cursor:
         while left > 0:
             block = self._block
             if block is None or self._index >= len(block.messages):
+                self._let_go()
+                # Nothing is read for one who can take nothing.
+                if self.offset < log.next and not consumer.eligible():
+                    self._park()
+                    break
                 block = self._next_block(log)
                 if block is None:
                     break
             if not consumer.eligible():
-                consumer.parked = True
-                self.state = WITHOUT_CREDIT
+                self._park()
                 break
             message = block.messages[self._index]
             offset: i64 = block.offset(self._index)
@@ -169,9 +196,34 @@ class Cursor:
             consumer.deliver(message, offset, 0)
         return octets
 
+    def _park(self) -> None:
+        """Wait for the consumer, and keep the block as long as the log has it in memory."""
+        self.consumer.parked = True
+        self.state = WITHOUT_CREDIT
+        block = self._block
+        if block is None or self._holding or self._partial:
+            return
+        if block.cached:
+            block.holders.add(self)
+            self._holding = True
+        else:
+            self._keep_little(block)
+
+    def _keep_little(self, block: Block) -> None:
+        """Let go of the block but for what comes next."""
+        self._block = block.part(self._index, KEPT_OCTETS)
+        self._index = 0
+        self._partial = True
+
+    def _let_go(self) -> None:
+        block = self._block
+        if block is not None and self._holding:
+            block.holders.discard(self)
+        self._holding = False
+        self._block = None
+
     def _next_block(self, log: StreamLog) -> Block | None:
         """Go on with the block at ``offset``; None, and ``state`` says why, if there is none now."""
-        self._block = None
         while self.offset < log.next:
             block = log.block(self.offset)
             if block is None:
@@ -180,7 +232,11 @@ class Cursor:
             self._index = block.index(self.offset)
             if self._index < len(block.messages):
                 self._block = block
-                log.ahead(block.next)
+                self._partial = False
+                if not block.growing and block.next != self._asked_ahead:
+                    # Once only: this block may be asked for several times.
+                    self._asked_ahead = block.next
+                    log.ahead(block.next)
                 return block
             if block.next <= self.offset:
                 break

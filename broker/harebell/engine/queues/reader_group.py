@@ -29,7 +29,7 @@ class ReaderGroup:
 
     def join(self, cursor: Cursor) -> None:
         """Take in a member, standing by."""
-        cursor.state = STANDBY
+        cursor.stand_by()
         self.members.append(cursor)
 
     def leave(self, cursor: Cursor) -> None:
@@ -57,7 +57,7 @@ class ReaderGroup:
                 return active
             return None
         if active is not None:
-            active.state = STANDBY
+            active.stand_by()
             if active.tracking is not None and active.tracking.awaits():
                 return None
             active.tracking = None

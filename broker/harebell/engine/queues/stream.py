@@ -280,6 +280,7 @@ class StreamQueue(Queue):
         cursor = self._cursors.pop(consumer, None)
         if cursor is not None:
             self._members.remove(consumer)
+            cursor.leave()
             if self.deleted:
                 return
             self.accounts.note(cursor)

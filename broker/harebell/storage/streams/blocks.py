@@ -143,7 +143,12 @@ class BlockCache:
 
     def put(self, queue_id: int, first: int, block: CachedBlock) -> None:
         """Take a block, or note that it has grown."""
-        self.forget(queue_id, first)
+        known = self.peek(queue_id, first)
+        if known is block:
+            self.octets -= self._blocks.pop((queue_id, first))[1]
+        elif known is not None:
+            self.forget(queue_id, first)
+        block.block.cached = True
         cost = block.cost
         self._blocks[queue_id, first] = (block, cost)
         self.octets += cost
@@ -151,7 +156,8 @@ class BlockCache:
             self.forget(*next(iter(self._blocks)))
 
     def forget(self, queue_id: int, first: int) -> None:
-        """Drop a block if it is here; those who have it keep it."""
+        """Drop a block if it is here; those who need it now keep it."""
         found = self._blocks.pop((queue_id, first), None)
         if found is not None:
             self.octets -= found[1]
+            found[0].block.evict()
