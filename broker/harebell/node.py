@@ -406,12 +406,18 @@ def restore(broker: Broker, store: Store) -> None:
 
 
 def lost_ends(broker: Broker, store: Store) -> list[str]:
-    """Say, and remember, of which streams damage took the end that had been on stable storage."""
+    """Say, and remember, of which streams the end that had been stable, or files before it, are gone."""
     texts = [
         f"stream '{queue.name}' lost the end of its files: up to {queue.missing} messages before offset "
         f"{queue.next_position}"
         for queue in broker.queues()
         if isinstance(queue, StreamQueue) and queue.missing
+    ]
+    texts += [
+        f"stream '{queue.name}' lost what lay between two of its files: offsets {first} to {following - 1}"
+        for queue in broker.queues()
+        if isinstance(queue, StreamQueue)
+        for first, following in queue.log.gaps
     ]
     with suppress(OSError):
         remember(store.files, [Lost("", 0, 0, text) for text in texts])

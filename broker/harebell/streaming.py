@@ -145,6 +145,7 @@ class StreamLog(ABC):
         first: the lowest offset kept; ``next`` if there is none.
         next: the offset behind the last message appended.
         octets: what its segments hold.
+        gaps: where files were gone when it was opened: the first offset of each gap, and the one behind it.
         reader: whom to tell; None at first.
     """
 
@@ -152,6 +153,7 @@ class StreamLog(ABC):
         self.first: i64 = 0
         self.next: i64 = 0
         self.octets: i64 = 0
+        self.gaps: list[tuple[int, int]] = []
         self.reader: StreamReader | None = None
 
     @abstractmethod

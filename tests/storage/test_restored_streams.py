@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from pamqp import commands
 
+from harebell.storage.damage import acknowledge, read_all_damage, read_damage
 from harebell.storage.data_dir import DataDirError
 from harebell.storage.records import CHUNK, MESSAGE, SEGMENT_HEAD_SIZE, Record, walk
 from tests.storage.fake_disk import FakeDisk
@@ -508,6 +509,27 @@ def test_a_damaged_end_of_which_the_journal_forgot_is_reported(lives: Lives) -> 
     lives.start()
     assert lives.now.events("s") == numbered(published[:9])
     assert [damage.file for damage in lives.now.found] == [name], "the loss is not said"
+
+
+def test_a_file_that_is_gone_from_the_middle_is_reported_once(lives: Lives) -> None:
+    published = bodies(0, 40)
+    lives.now.ask(declare("s"), declare("q", "classic"))
+    publish(lives.now, "s", published)
+    forget_all(lives)
+    lives.now.stop(clean=True)
+    disk = lives.disks.streams
+    gone, following = (int(name[2:22]) for name in segments(disk)[1:3])
+    disk.remove(segments(disk)[1])
+    said = f"stream 's' lost what lay between two of its files: offsets {gone} to {following - 1}"
+    for _ in range(2):
+        rig = lives.start()
+        assert rig.missing == [said]
+        assert [lost.what for lost in read_all_damage(rig.store.files)] == [said]
+        acknowledge(rig.store.files)
+        assert rig.events("s") == [each for each in numbered(published) if not gone <= each[0] < following]
+        rig.stop(clean=True)
+        assert not read_damage(rig.store.files), "what is known is reported again"
+    lives.start()
 
 
 @pytest.mark.parametrize("forgotten", [True, False], ids=["in its files", "in the journal"])

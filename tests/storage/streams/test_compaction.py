@@ -154,6 +154,29 @@ def test_segments_of_which_nothing_is_left_go(place: Place) -> None:
         assert read(log, place.work, offset) == [each for each in found if each[0] >= offset]
 
 
+@pytest.mark.parametrize("index", [True, False], ids=["with indexes", "without"])
+def test_what_compaction_took_is_no_gap(disk: FakeDisk, index: bool) -> None:
+    place = DiskPlace(disk).begin()
+    log, _ = place.open(segment_octets=SEGMENT)
+    log.compact_by("k")
+    events = put(log, ("", b"first"))
+    for number in range(200):
+        events += put(log, ("same", b"%060d" % number))
+        settle(place)
+    found = read(log, place.work)
+    assert len(found) < 100, "this is about segments of which nothing is left"
+    place.close()
+    for name in disk.names():
+        if name.endswith(".index") and not index:
+            disk.remove(name)
+    for _ in range(2):
+        place = DiskPlace(disk).begin()
+        log, _ = place.open(segment_octets=SEGMENT)
+        assert log.gaps == []
+        assert read(log, place.work) == found
+        place.close()
+
+
 def test_more_keys_than_memory_allows_take_more_passes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SegmentedLog, "_most_keys", 6)
     log, _ = place.open(segment_octets=SEGMENT)
@@ -452,6 +475,7 @@ class History:
         place = DiskPlace(self.disk, sync_octets=chance.choice([500, 5000, 1 << 40])).begin()
         log, told = place.open(segment_octets=SEGMENT)
         log.compact_by("k")
+        assert not log.gaps, "no file was deleted but by the log"
         assert not [damage for damage in place.damage if int(damage.file[2:22]) >= self.first]
         found = read(log, place.work)
         assert log.next >= self.stored, "what was stored is there"

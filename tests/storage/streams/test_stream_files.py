@@ -16,13 +16,17 @@ from harebell.storage.files import DiskFiles
 from harebell.storage.page_thread import Damage
 from harebell.storage.streams.block_reader import ATTEMPTS
 from harebell.storage.streams.files import FileStreamLogs, StreamReports
-from harebell.storage.streams.segment_files import WINDOW_OCTETS, file_name, parse_name
+from harebell.storage.streams.segment_files import WINDOW_OCTETS, decode_index, file_name, parse_name
+from harebell.storage.streams.segments import UNKNOWN_KEY
 from harebell.storage.streams.writer import OPEN_FILES
 from harebell.streaming import StreamLog
 from tests.storage.fake_disk import FakeDisk
 from tests.storage.streams.stream_rig import DiskPlace, Found, Told, append, block_at, chunk, read
 
 SIZE = len(chunk(0, b"body"))
+
+KEYED_AT = 64
+"""Where an index says by which key the segment was compacted."""
 
 
 def fill(log: StreamLog, chunks: int) -> Found:
@@ -113,7 +117,11 @@ def test_an_index_that_is_no_good_is_made_again(disk: FakeDisk, how: str) -> Non
     place = DiskPlace(disk).begin()
     log, _ = place.open()
     assert read(log, place.work) == expected
-    assert bytes(disk.files[name].octets) == index
+    made = bytes(disk.files[name].octets)
+    assert made[:KEYED_AT] + made[KEYED_AT + 4 : -4] == index[:KEYED_AT] + index[KEYED_AT + 4 : -4]
+    again = decode_index(made, 1, 3, 3 * SIZE)
+    assert again is not None
+    assert again.keyed == UNKNOWN_KEY, "what compaction did is not known"
     assert not place.damage
     place.close()
 
@@ -218,6 +226,67 @@ def test_a_closed_segment_that_is_cut_or_gone_costs_what_was_there(disk: FakeDis
         (file_name(1, 0), SIZE + 5, 2 * SIZE - 5),
         (file_name(1, 3), 0, 3 * SIZE),
     ]
+    place.close()
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_a_file_that_is_gone_from_the_middle_is_noticed(disk: FakeDisk, close: bool) -> None:
+    expected = filled(disk, 15, 3, close)
+    disk.remove(file_name(1, 3))
+    disk.remove(file_name(1, 9))
+    disk.remove(file_name(1, 9, "index"))
+    place = DiskPlace(disk).begin()
+    log, _ = place.open()
+    assert log.gaps == [(3, 6), (9, 12)]
+    assert read(log, place.work) == [each for each in expected if each[0] not in (3, 4, 5, 9, 10, 11)]
+    assert not place.damage
+
+
+def test_what_retention_took_is_no_gap(disk: FakeDisk) -> None:
+    place = DiskPlace(disk).begin()
+    log, _ = place.open(segment_octets=3 * SIZE)
+    fill(log, 9)
+    log.retain(0, -1)
+    place.close()
+    log, _ = DiskPlace(disk).open()
+    assert (int(log.first), log.gaps) == (6, [])
+
+
+def test_a_gap_in_what_came_is_none_of_a_file(disk: FakeDisk) -> None:
+    place = DiskPlace(disk).begin()
+    log, _ = place.open(segment_octets=2 * SIZE)
+    append(log, b"body")
+    for _ in range(6):
+        append(log, b"body", gap=5)
+    expected = read(log, place.work)
+    place.close()
+    place = DiskPlace(disk).begin()
+    log, _ = place.open()
+    assert log.gaps == []
+    assert read(log, place.work) == expected
+
+
+def test_a_gap_is_not_guessed_behind_a_segment_without_an_index(disk: FakeDisk) -> None:
+    filled(disk, 9, 3, close=True)
+    disk.remove(file_name(1, 0, "index"))
+    disk.remove(file_name(1, 3))
+    for _ in range(2):
+        place = DiskPlace(disk).begin()
+        log, _ = place.open()
+        assert log.gaps == [], "compaction may have emptied what is gone"
+        place.close()
+
+
+def test_a_power_cut_that_brings_some_of_what_was_deleted_back_makes_no_gap(disk: FakeDisk) -> None:
+    place = DiskPlace(disk).begin()
+    log, _ = place.open(segment_octets=3 * SIZE)
+    fill(log, 15)
+    place.work()
+    log.retain(0, -1)
+    place.work()
+    for seed in range(20):
+        after, _ = DiskPlace(disk.power_cut(random.Random(seed))).open()
+        assert after.gaps == []
     place.close()
 
 

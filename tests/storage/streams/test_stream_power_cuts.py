@@ -74,6 +74,7 @@ class History:
         assert all(self._trimmed(damage.file) for damage in place.damage)
         for queue_id, (log, _) in opened.items():
             model = self.models[queue_id]
+            assert not log.gaps, "no file was deleted but by the log"
             found = read(log, place.work)
             kept = [each for each in model.appended if each[0] < log.next]
             assert [each for each in found if each[0] >= model.first] == [

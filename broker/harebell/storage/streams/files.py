@@ -28,7 +28,7 @@ from harebell.storage.streams.segment_files import (
     file_name,
     parse_name,
 )
-from harebell.storage.streams.segments import Segment
+from harebell.storage.streams.segments import UNKNOWN_KEY, Segment
 from harebell.storage.streams.writer import (
     RETRY_SECONDS,
     SYNC_OCTETS,
@@ -350,11 +350,13 @@ class FileStreamLogs(StreamLogs):
         self._reader.stop()
 
     def open(self, queue_id: int, segment_octets: int) -> StreamLog:
-        """Give the log of a stream; its torn end is cut off."""
+        """Give the log of a stream; its torn end is cut off, and gaps where a file is gone are noted."""
         found = self._found.pop(queue_id, {STREAM: set(), INDEX: set()})
         segments: list[Segment] = []
         indexed = False
         latest = 0
+        gaps: list[tuple[int, int]] = []
+        known_end = -1
         firsts = sorted(found[STREAM])
         for first in found[INDEX] - found[STREAM]:
             with suppress(OSError):
@@ -364,8 +366,13 @@ class FileStreamLogs(StreamLogs):
             name = file_name(queue_id, first)
             if segments and first < segments[-1].next:
                 self._damaged(name, [(0, self._size(name))], "it begins before the segment before it ends")
+                known_end = -1
                 continue
+            if 0 <= known_end < first:
+                gaps.append((known_end, first))
             segment, indexed = self._segment(queue_id, first, latest, first in found[INDEX], end)
+            # Compaction may have emptied what followed it, and scanning does not tell.
+            known_end = segment.next if indexed and not segment.keyed else -1
             if end is not None and not segment.firsts:
                 continue
             segment.made = True
@@ -373,6 +380,7 @@ class FileStreamLogs(StreamLogs):
             latest = segment.latest
             segments.append(segment)
         log = FileStreamLog(queue_id, segment_octets, self, segments, indexed)
+        log.gaps = gaps
         self._logs[queue_id] = log
         return log
 
@@ -410,6 +418,7 @@ class FileStreamLogs(StreamLogs):
         segment = scanned.segment
         if end is not None:
             self._damaged(name, scanned.damaged, "its chunks are damaged")
+            segment.keyed = UNKNOWN_KEY
             if segment.firsts:
                 self.writer.inbox.put(Finish(segment, size, encode_index(segment)))
         elif segment.size < size:

@@ -98,6 +98,8 @@ class SegmentedLog(StreamLog):
         segment = segments[-1]
         if segment.size and segment.size + len(chunk) > self._segment_octets:
             full = segment
+            # A gap behind it is known, and shall not look as if a file were gone.
+            full.next = first
             segment = Segment(self.queue_id, first, full.latest)
             segments.append(segment)
             self._rolled(full)

@@ -17,7 +17,8 @@ with ``count`` entries, one for each block::
     | first offset i64 | latest timestamp i64 | position i64 |
 
 ``crc`` is the CRC-32 of all before it.  An index counts only if ``size`` is that of the ``.stream`` file:
-chunks that were appended since make it worthless.
+chunks that were appended since make it worthless.  ``next`` of a segment that never was compacted (``keyed``
+is 0) is where the following one begins: if that begins later, a file between them is gone.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import Final
 
+UNKNOWN_KEY: Final = 0xFFFF_FFFF
+"""What ``keyed`` is if nobody knows whether the segment was compacted."""
+
 BLOCK_OCTETS: Final = 256 * 1024
 """Octets of the chunks in one block, unless a single chunk has more."""
 
@@ -24,7 +27,8 @@ class Segment:
         latest: the highest timestamp before it.
 
     Attributes:
-        next: the offset behind its last message; ``first`` if there is none.
+        next: the offset behind its last message; ``first`` if there is none.  If a segment follows it and
+            never was compacted, that begins there.
         size: its octets.
         last: the first offset of its last chunk; -1 if there is none.
         latest: the highest timestamp of its chunks and those before it, unix milliseconds.
@@ -37,7 +41,7 @@ class Segment:
         finished: it is complete and durable.
         replaced: its file is another one's now, and it is about to go.
         compacted: when compaction had seen all its keys, unix milliseconds; negative: never.
-        keyed: what these keys were, see ``compaction.py``.
+        keyed: what these keys were, see ``compaction.py``; 0 if it never was compacted.
     """
 
     def __init__(self, queue_id: int, first: int, latest: int) -> None:

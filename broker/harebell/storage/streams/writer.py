@@ -451,9 +451,14 @@ class StreamWriter:
 
     def _remove(self, job: Remove) -> None:
         if job.oldest is not None:
+            # What a power cut brings back without those behind it shall not say that these followed.
+            for segment in job.segments:
+                self._delete_file(segment, INDEX)
+            self._folder_dirty = True
+            self._sync_folder()
             if not job.oldest.made:
                 self._opened(job.oldest, 0)
-            self._sync_folder()
+                self._sync_folder()
         self._delete(job.segments)
 
     def _make_space(self) -> None:
@@ -481,9 +486,12 @@ class StreamWriter:
             segment.dropped = True
             self._close(segment)
             for kind in (STREAM, INDEX):
-                # One that cannot be deleted now is found when the node starts again.
-                with suppress(OSError):
-                    self._files.remove(file_name(segment.queue_id, segment.first, kind))
+                self._delete_file(segment, kind)
+
+    def _delete_file(self, segment: Segment, kind: str) -> None:
+        # One that cannot be deleted now is found when the node starts again.
+        with suppress(OSError):
+            self._files.remove(file_name(segment.queue_id, segment.first, kind))
 
     def _end(self) -> None:
         try:
