@@ -1,6 +1,6 @@
 """The same commands on a real RabbitMQ with its management plugin: the API is the same, so they work there.
 
-Runs where HAREBELL_ORACLE_HTTP names one (``make oracle`` starts it); its objects are left alone.
+Runs where HAREBELL_ORACLE_HTTP names one (``.ci/run`` starts it); its objects are left alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 
 from harebell.cli.api import Api
 from tests.cli.conftest import Cli
+from tests.server.process import eventually
 
 URL = os.environ.get("HAREBELL_ORACLE_HTTP", "")
 VHOST = "harebell-cli"
@@ -30,6 +31,8 @@ def rabbitmq(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     """The command, told where RabbitMQ is, and a virtual host there."""
     monkeypatch.setenv("HAREBELL_URL", URL)
     api = Api(URL)
+    # A RabbitMQ that has just started says little of itself until it has measured it.
+    eventually(lambda: all("os_pid" in node for node in api.get("nodes")), "RabbitMQ describes its node", 30)
     api.put("vhosts", VHOST, body={})
     api.put("permissions", VHOST, "guest", body={"configure": ".*", "write": ".*", "read": ".*"})
     yield Cli(capsys, monkeypatch)
