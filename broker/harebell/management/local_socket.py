@@ -24,7 +24,7 @@ from aiohttp import web
 
 from harebell import logs
 from harebell.auth.backends import local_administrator
-from harebell.management.listening import SHUTDOWN_SECONDS, BoundedServer
+from harebell.http_listening import SHUTDOWN_SECONDS, BoundedServer
 from harebell.ports import User
 
 SOCKET: Final = "management.sock"

@@ -20,11 +20,11 @@ from harebell.administration.cluster import tell_cluster_name
 from harebell.administration.host import Listener
 from harebell.auth.backends import UNIX_PEER
 from harebell.errors import BrokerError
+from harebell.http_listening import SHUTDOWN_SECONDS, BoundedServer, listen
 from harebell.management import pages
 from harebell.management.answers import JSON, Answer, refusal
 from harebell.management.calls import Call
 from harebell.management.errors import HttpError, from_broker_error, not_authorised, not_found
-from harebell.management.listening import SHUTDOWN_SECONDS, BoundedServer, listen
 from harebell.management.local_socket import SOCKET, LocalSite, local_user
 from harebell.management.login import Refused, log_in
 from harebell.management.queries import Query
@@ -99,11 +99,11 @@ class ManagementServer:
         self._runner = runner
         found: list[Listener] = []
         try:
-            for host, port in await listen(runner, settings.http_listeners(management)):
+            for host, port in await listen(runner, settings.http_listeners(management), "HTTP API"):
                 found.append(Listener("http", host, port))
             if self.certificates is not None:
                 front = self.certificates.front
-                for host, port in await listen(runner, settings.https_listeners(), front):
+                for host, port in await listen(runner, settings.https_listeners(), "HTTP API", front):
                     found.append(Listener("https", host, port))
             data_dir = self._admin.host.data_dir
             if management.local_socket and data_dir:

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from harebell.administration.administration import Administration
 from harebell.administration.host import Listener
 from harebell.engine.name_patterns import BadPattern, NamePattern
+from harebell.http_listening import BoundedServer, listen
 from harebell.metrics.exposition import CONTENT_TYPE
 from harebell.metrics.family import Selection
-from harebell.metrics.listening import listen
 from harebell.metrics.pacing import paced
 from harebell.metrics.scrape import DETAILED, MEMORY_BREAKDOWN, PER_OBJECT, Scraper
 from harebell.metrics.telemetry import Telemetry
@@ -48,15 +47,6 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 REPETITIONS: Final = 2
 """How often ``*``, ``+`` or ``{`` may be in a pattern."""
-
-
-class _Server(web.Server):
-    """Drops connections beyond a bound."""
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
 
 
 class MetricsServer:
@@ -93,8 +83,9 @@ class MetricsServer:
             OSError: an address cannot be listened on; none is then.
         """
         settings = self._admin.settings
-        server = _Server(
+        server = BoundedServer(
             self._handle,
+            MOST_CONNECTIONS,
             access_log=None,
             logger=SILENT,
             keepalive_timeout=KEEPALIVE_SECONDS,
@@ -104,7 +95,7 @@ class MetricsServer:
         await runner.setup()
         self._runner = runner
         try:
-            found = await listen(runner, settings.http_listeners(settings.metrics))
+            found = await listen(runner, settings.http_listeners(settings.metrics), "metrics")
         except OSError:
             await self.stop()
             raise

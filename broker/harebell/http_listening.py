@@ -1,4 +1,4 @@
-"""Listening for the HTTP API, on all of its addresses or none."""
+"""Listening for HTTP, of the API and of metrics: on all addresses or none, with a bound on connections."""
 
 from __future__ import annotations
 
@@ -42,12 +42,21 @@ class BoundedServer(web.Server):
 
 
 async def listen(
-    runner: web.ServerRunner, pairs: Sequence[tuple[str, int]], context: ssl.SSLContext | None = None
+    runner: web.ServerRunner,
+    pairs: Sequence[tuple[str, int]],
+    what: str,
+    context: ssl.SSLContext | None = None,
 ) -> list[tuple[str, int]]:
     """Listen on each address and give those really listened on.
 
     With port 0 every address gets the port the first one was given.  Where there is no IPv6, ``::1`` and
     ``::`` are passed over if another address comes before them.
+
+    Args:
+        runner: serves what connects.
+        pairs: hosts and ports.
+        what: what is offered there, for the log.
+        context: encrypts; None for plain connections.
 
     Raises:
         OSError: an address cannot be listened on; none of these is then.
@@ -56,7 +65,7 @@ async def listen(
     while True:
         sites: list[web.TCPSite] = []
         try:
-            return await _listen(runner, pairs, context, sites)
+            return await _listen(runner, pairs, what, context, sites)
         except OSError as error:
             for site in sites:
                 await site.stop()
@@ -69,6 +78,7 @@ async def listen(
 async def _listen(
     runner: web.ServerRunner,
     pairs: Sequence[tuple[str, int]],
+    what: str,
     context: ssl.SSLContext | None,
     sites: list[web.TCPSite],
 ) -> list[tuple[str, int]]:
@@ -83,7 +93,7 @@ async def _listen(
             # Many containers have no IPv6, and the default addresses must work there as well.
             if found and host in IPV6_OF_EVERY_MACHINE and error.errno in NO_SUCH_ADDRESS:
                 await sites.pop().stop()
-                logs.get_logger("node").info(f"no HTTP API on [{host}]:{wanted}: there is no IPv6 here")
+                logs.get_logger("node").info(f"no {what} on [{host}]:{wanted}: there is no IPv6 here")
                 continue
             raise
         found.append((host, int(runner.addresses[-1][1])))
