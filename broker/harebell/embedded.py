@@ -21,11 +21,10 @@ from types import TracebackType
 from typing import Final, Self, TypedDict, Unpack
 from urllib.parse import quote
 
-from harebell.amqp.channel import Channel
-from harebell.amqp.connection import AwaitingJournal, ColdMethods, Connection
-from harebell.amqp.outbox import Outbox, OutboxSet
-from harebell.auth.backends import UNIX_PEER, UserDirectory
-from harebell.content.message import Message, address
+from harebell.amqp import clientless
+from harebell.amqp.connection import Connection
+from harebell.auth.backends import UserDirectory
+from harebell.content.message import Message
 from harebell.content.properties import build_header, parse_properties
 from harebell.content.table import Table
 from harebell.engine import policy_control, policy_work
@@ -33,6 +32,7 @@ from harebell.engine.commands import CreateVhost, DeleteVhost
 from harebell.engine.queues.cursor import Reading
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stream import StreamQueue
+from harebell.engine.topology import Caller
 from harebell.engine.vhost import DEFAULT_VHOST, Vhost
 from harebell.errors import PRECONDITION_FAILED, BrokerError, MalformedContent
 from harebell.node import Node
@@ -45,8 +45,6 @@ from harebell.settings import Settings
 LOOPBACK: Final = "127.0.0.1"
 SHUTDOWN_SECONDS: Final = 1.0
 """How long clients that do not answer can delay a stop, unless settings are given."""
-
-MANDATORY: Final = b"\x01"
 
 
 class PropertyArguments(TypedDict, total=False):
@@ -137,7 +135,6 @@ class Broker:
     ) -> None:
         self.settings = _for_embedding(settings, host, port, management_port)
         self._node: Node | None = None
-        self._publishers: dict[str, _Publisher] = {}
 
     async def start(self) -> None:
         """Start serving; ``async with`` does it. A broker that was stopped starts empty.
@@ -155,7 +152,6 @@ class Broker:
     async def stop(self) -> None:
         """Close every connection and forget everything; safe to call twice."""
         node, self._node = self._node, None
-        self._publishers.clear()
         if node is not None:
             await node.stop()
 
@@ -242,7 +238,6 @@ class Broker:
             if isinstance(session, Connection) and session.vhost is vhost:
                 session.close_session(f"vhost '{name}' is deleted")
         node.broker.commit(DeleteVhost(name), durable=True)
-        self._publishers.pop(name, None)
         access = node.broker.access
         if isinstance(access, UserDirectory):
             access.clear_permissions(self.settings.auth.default_user, name)
@@ -351,19 +346,18 @@ class Broker:
         Raises:
             BrokerError: what a client would be told: no such exchange, message too large, ...
         """
-        publisher = self._publishers.get(vhost)
-        if publisher is None:
-            publisher = _Publisher(self._running, self._vhost(vhost))
-            self._publishers[vhost] = publisher
+        node = self._running
+        user = User(self.settings.auth.default_user, frozenset())
+        caller = Caller(node.broker, self._vhost(vhost), user, 0)
         raw = body.encode() if isinstance(body, str) else body
         try:
             header = build_header(len(raw), headers=headers, **properties)
         except MalformedContent as error:
             raise BrokerError(PRECONDITION_FAILED, str(error)) from error
-        set_clock(self._running.broker.clock)
-        routed = publisher.publish(exchange, routing_key, header, raw)
+        set_clock(node.broker.clock)
+        published = clientless.publish(caller, exchange, routing_key, header, raw)
         self._server.turn.run()
-        return routed
+        return published.routed
 
     async def wait_for(
         self,
@@ -442,38 +436,6 @@ class Broker:
         server = self._running.server
         assert server is not None
         return server
-
-
-class _Publisher:
-    """A channel without a client behind it: messages of the program itself take a client's way."""
-
-    def __init__(self, node: Node, vhost: Vhost) -> None:
-        self._outboxes = OutboxSet()
-        self._out = Outbox(self._outboxes)
-        connection = Connection(
-            node.broker, ColdMethods(), self._out, AwaitingJournal(), "embedded", UNIX_PEER
-        )
-        user = User(node.settings.auth.default_user, frozenset())
-        connection.vhost = vhost
-        connection.user = user
-        connection.routes = vhost.route_cache(user)
-        self._channel = Channel(connection, 1)
-
-    def publish(self, exchange: str, routing_key: str, header: bytes, body: bytes) -> bool:
-        """Route and enqueue one message; whatever is returned was routed nowhere."""
-        channel = self._channel
-        try:
-            channel.begin_publish(address(exchange, routing_key) + MANDATORY)
-            channel.begin_content(header, 0, len(header))
-            if body:
-                channel.add_body(body, 0, len(body))
-        except BaseException:
-            channel.abandon_content()
-            raise
-        finally:
-            returned = bool(self._out.take())
-            self._outboxes.dirty.clear()
-        return not returned
 
 
 def _for_embedding(
