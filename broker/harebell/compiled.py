@@ -50,6 +50,7 @@ HOT_MODULES = (
     "engine.expiry",
     "engine.dead_lettering",
     "engine.queues.stocked",
+    "engine.queues.limited",
     "engine.queues.classic",
     "engine.queues.accounts",
     "engine.queues.claims",

@@ -1,0 +1,300 @@
+"""What happens to messages as they lie in a queue: limits, deadlines, retries, purges, recovery.
+
+Limits, deadlines and returns are judged by ``rules.py``; a plain queue has no rules and never looks at them.
+What the queue gives up goes to its dead letters.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from harebell.content.message import OVERHEAD, Message
+from harebell.content.table import Table
+from harebell.engine.dead_letter import EXPIRED, MAXLEN
+from harebell.engine.deadlines import NEVER
+from harebell.engine.dispatch import Dispatcher
+from harebell.engine.expiry import Expiry
+from harebell.engine.options import REJECT_PUBLISH_DLX, QueueOptions
+from harebell.engine.queues.levels import PriorityStore
+from harebell.engine.queues.queue import DeadLetterSink
+from harebell.engine.queues.ready import ReadyStore
+from harebell.engine.queues.retries import Retries
+from harebell.engine.queues.rules import Rules, asks_for_rules
+from harebell.engine.queues.stock import Entry
+from harebell.engine.queues.stocked import StockedQueue
+from harebell.paging import Page
+from harebell.ports import Clock, Journal
+
+AGAIN: Final = 100
+"""Milliseconds until something is tried again that the disk would not let happen."""
+
+UPKEEP: Final = 1000
+"""Messages that expiry or a lowered limit takes out in one go."""
+
+
+class LimitedQueue(StockedQueue):
+    """Base of queues that judge the messages they hold.
+
+    Args:
+        dispatcher: told when there may be something to deliver.
+        journal: told when a persistent message leaves or comes back.
+        clock: the engine's time.
+        dead_letters: takes what the queue gives up.
+        expiry: told when the queue wants to look at deadlines.
+        max_priority: the highest priority a classic queue tells apart; -1 for none.
+    """
+
+    def __init__(
+        self,
+        queue_id: i64,
+        name: str,
+        type_name: str,
+        durable: bool,
+        owner: i64,
+        auto_delete: bool,
+        arguments: Table,
+        dispatcher: Dispatcher,
+        journal: Journal,
+        clock: Clock,
+        dead_letters: DeadLetterSink,
+        expiry: Expiry,
+        max_priority: i64,
+    ) -> None:
+        super().__init__(
+            queue_id, name, type_name, durable, owner, auto_delete, arguments, dispatcher, max_priority
+        )
+        self._dispatcher = dispatcher
+        self._journal = journal
+        self._clock = clock
+        self._dead_letters = dead_letters
+        self.dead_letters = dead_letters
+        self._expiry = expiry
+        self.counts_returns = self._quorum
+        self._rules: Rules | None = None
+        if self._quorum:
+            self._have_rules().apply(self.options, 1, True)
+
+    def refuses(self, message: Message) -> bool:
+        """Tell whether a length limit makes the queue refuse a message published now."""
+        rules = self._rules
+        return rules is not None and rules.refuses(self._store.count, self._store.bodies, len(message.body))
+
+    def refuse(self, message: Message) -> None:
+        """Dead-letter a refused message if the queue does that."""
+        self.refused += 1
+        if self.options.overflow == REJECT_PUBLISH_DLX:
+            self.count_death(MAXLEN)
+            self._dead_letters.dead(self, message, 0, MAXLEN)
+
+    def _tell_priorities_apart(self) -> None:
+        """The first message with a priority came: what is here has the one in the middle."""
+        store = self._store
+        if isinstance(store, ReadyStore):
+            levels = PriorityStore(self, self._residency, self.highest_level, self.absent_level, self._quorum)
+            levels.adopt(store, self.absent_level)
+            self._store = levels
+            self.ordered = False
+            if self._rules is not None:
+                self._rules.unchain()
+
+    def _give_up(self, message: Message, position: i64, reason: str) -> None:
+        self.count_death(reason)
+        self._dead_letters.dead(self, message, position, reason)
+
+    def _enforce_limits(self) -> None:
+        """Drop heads while there are too many messages; if there are very many, go on soon."""
+        rules = self._rules
+        store = self._store
+        budget: i64 = UPKEEP
+        while rules is not None and store.count > 0 and rules.over(store.count, store.bodies):
+            if budget <= 0:
+                self._expiry.wake(self, self._clock.wall)
+                return
+            budget -= 1
+            if not store.read_now():
+                self._expiry.wake(self, self._clock.wall + AGAIN)
+                return
+            if store.count > 0:
+                message = store.take()
+                self._give_up(message, store.position, MAXLEN)
+
+    def apply_options(self, options: QueueOptions) -> None:
+        """Go by other options from now on."""
+        super().apply_options(options)
+        empty: bool = self._store.count == 0 and self.unacked_count == 0
+        if asks_for_rules(options) or self._quorum:
+            self._have_rules()
+        elif empty:
+            self._rules = None
+            self.plain = True
+        rules = self._rules
+        if rules is not None:
+            rules.apply(options, self.next_position, empty)
+            self._enforce_limits()
+
+    def expect_deadlines(self) -> None:
+        """A message with an expiration is going to come."""
+        if self._rules is None:
+            self._have_rules().apply(self.options, self.next_position, True)
+
+    def _have_rules(self) -> Rules:
+        rules = self._rules
+        if rules is None:
+            rules = self._rules = Rules(self.ordered, self._store.count == 0)
+            self.plain = False
+        return rules
+
+    def expire_messages(self) -> i64:
+        """Give up messages whose time is over, and return when to look again."""
+        rules = self._rules
+        if rules is None:
+            return NEVER
+        store = self._store
+        now: i64 = self._clock.wall
+        budget: i64 = UPKEEP
+        retry: i64 = NEVER
+        if self._retries is not None:
+            self._retry(self._retries)
+            retry = self._retries.next()
+        due = rules.deadlines.due(now, budget)
+        if due:
+            due.sort()
+            for position, message, _ in store.remove(due):
+                self._give_up(message, position, EXPIRED)
+        front = self._expire_fronts(rules, now, budget) if rules.timed and rules.has_chain else NEVER
+        self._enforce_limits()
+        return min(front, rules.deadlines.next(), retry)
+
+    def _expire_fronts(self, rules: Rules, now: i64, budget: i64) -> i64:
+        """Give up the oldest messages if their time is over, and return when that of the next one is.
+
+        Deadlines in the chain grow in order of arrival, so within a priority too.  What came back may have
+        any deadline, and is in the index.
+        """
+        nearest: i64 = NEVER
+        store = self._store
+        for part in store.fronts():
+            message = part.front()
+            while message is not None:
+                deadline = rules.deadline(message, part.front_position())
+                if deadline > now:
+                    nearest = min(nearest, deadline)
+                    break
+                if budget <= 0:
+                    return now
+                budget -= 1
+                message = store.take_front(part)
+                self._give_up(message, store.position, EXPIRED)
+                message = part.front()
+        # Where very many came back, some of the oldest that did not lie among them.
+        while budget > 0 and self._head_deadline(rules) <= now:
+            budget -= 1
+            message = store.take()
+            self._give_up(message, store.position, EXPIRED)
+        return min(nearest, self._head_deadline(rules))
+
+    def _head_deadline(self, rules: Rules) -> i64:
+        """Give the deadline of the next message; ``NEVER`` also while it is on disk."""
+        message = self._store.oldest()
+        if message is None:
+            return NEVER
+        return rules.deadline(message, self._store.next_position())
+
+    def _drop_expired_heads(self) -> None:
+        """Give up messages at the head whose time is over: nobody shall get them."""
+        rules = self._rules
+        store = self._store
+        while rules is not None and rules.timed and store.count > 0:
+            if self._head_deadline(rules) > self._clock.wall:
+                return
+            message = store.take()
+            self._give_up(message, store.position, EXPIRED)
+
+    def settle_dead(self, message: Message, position: i64) -> None:
+        """The journal is to forget a message that was given up."""
+        if message.persistent and self.durable:
+            if self.deleted:
+                self._journal.forget(self.id, position, message)
+            else:
+                self._journal.settle(self.id, position, message)
+
+    def _retry_later(self, entry: Entry, until: i64) -> None:
+        retries = self._retries
+        if retries is None:
+            retries = self._retries = Retries()
+        retries.hold(entry, until)
+        self._pager.used += entry[1].size() + OVERHEAD
+        self._expiry.wake(self, retries.next())
+
+    def _retry(self, retries: Retries) -> None:
+        """Put back the messages that waited long enough."""
+        for position, message, returns in retries.due(self._clock.wall, UPKEEP):
+            self._pager.used -= message.size() + OVERHEAD
+            self._store.put_back(message, position, returns)
+            if self._rules is not None:
+                deadline = self._rules.deadline(message, position)
+                if deadline != NEVER:
+                    self._rules.deadlines.add(deadline, position)
+        if self._store.count > 0:
+            self._dispatcher.schedule(self)
+
+    def purge(self) -> i64:
+        """Remove every ready message, settling the durable ones, and return how many there were."""
+        store = self._store
+        count: i64 = store.count + self.delayed_count()
+        gone = store.in_memory() + self._take_delayed()
+        if self.durable:
+            for position, message, _ in gone:
+                if message.persistent:
+                    self._journal.settle(self.id, position, message)
+        for page in store.clear():
+            self._pager.settle(self.id, page, self.durable)
+        if self._rules is not None:
+            self._rules.deadlines.clear()
+        return count
+
+    def _take_delayed(self) -> list[Entry]:
+        if self._retries is None:
+            return []
+        found = self._retries.clear()
+        for entry in found:
+            self._pager.used -= entry[1].size() + OVERHEAD
+        return found
+
+    def drop_all(self) -> None:
+        """Let go of everything; what is unacked is forgotten when it is answered."""
+        self.deleted = True
+        store = self._store
+        gone = store.in_memory() + self._take_delayed()
+        if self.durable:
+            for position, message, _ in gone:
+                if message.persistent:
+                    self._journal.forget(self.id, position, message)
+        for page in store.close():
+            self._pager.forget(page)
+        if self._rules is not None:
+            self._rules.deadlines.clear()
+            self._expiry.forget(self)
+
+    def restore(self, levels: dict[int, list[Page]], next_position: i64) -> None:
+        """Take in what recovery found: pages by priority, oldest first."""
+        self.next_position = next_position
+        if self._quorum and any(level != self.absent_level for level in levels):
+            self._tell_priorities_apart()
+        for level, pages in levels.items():
+            self._store.restore(pages, level)
+        if self._rules is not None and self._store.count > 0:
+            self._rules.restored_all()
+            # What is given up may go to queues that are not restored yet: so it happens soon, not now.
+            self._expiry.wake(self, 0)
+
+    def restore_deadline(self, arrived: i64, expiration: i64, position: i64) -> None:
+        """Note the deadline of a message that recovery found; in order of position, before ``restore``."""
+        self._have_rules().restored(arrived, expiration, position)
+
+    def lost(self, position: i64) -> None:
+        """A ready message is gone because its record is damaged; the journal shall not count on it."""
+        if self.durable:
+            self._journal.settle_run(self.id, position, 1)
