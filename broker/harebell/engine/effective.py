@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harebell.content.table import Table
+from harebell.engine.argument_checks import interval_ms
 from harebell.engine.arguments import (
     ALTERNATE_EXCHANGE,
     POLICY_KEYS,
     QUEUE_ARGUMENTS,
     QueueArgument,
-    interval_ms,
 )
 from harebell.engine.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
 

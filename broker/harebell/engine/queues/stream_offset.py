@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harebell.content.table import Table, Timestamp
-from harebell.engine.arguments import LONGEST_MS, STREAM_OFFSET, interval_ms, wire_type
+from harebell.engine.argument_checks import LONGEST_MS, interval_ms, wire_type
+from harebell.engine.arguments import STREAM_OFFSET
 from harebell.engine.erlang_terms import term
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 from harebell.streaming import StreamLog
