@@ -209,7 +209,7 @@ class Channel:
             # The topology changed between the method and the end of its content.
             route = connection.resolve(route.arguments)
         confirms = self.confirms
-        if self._plain and not route.dynamic and not route.immediate and self.transaction is None:
+        if self._plain and not route.careful and self.transaction is None:
             if route.error is not None:
                 raise route.error
             persistent = self._persistent or route.keeps_all
@@ -230,6 +230,8 @@ class Channel:
             tally.routed += len(queues)
         else:
             lsn = publish_with_care(self, route, self._header, body)
+            if self.transaction is not None:
+                return  # it may be rolled back: counted when it is committed
         self.published += 1
         self.sizes.add(len(body))
         if confirms.active:
@@ -267,10 +269,14 @@ class Channel:
             self.return_credit(entry)
             return
         entries = self._answered(tag, multiple)
-        self.acked += len(entries)
         if self.transaction is not None:
             self.transaction.acks.extend(entries)
-            return
+        else:
+            self.settle(entries)
+
+    def settle(self, entries: list[Unacked]) -> None:
+        """Let acknowledged deliveries go."""
+        self.acked += len(entries)
         for entry in entries:
             entry.queue.settle(entry)
             self.return_credit(entry)

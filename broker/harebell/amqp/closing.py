@@ -126,8 +126,11 @@ def release_connection(connection: Connection) -> None:
         del awaiting[channel]  # closed by the client, its close-ok held back
     connection.forget_channel(0)
     if connection.broker.sessions.closed(connection.id) and connection.vhost is not None:
-        connection.vhost.counters.received_octets += connection.received_octets
-        connection.vhost.counters.sent_octets += connection.out.sent_octets
+        counters = connection.vhost.counters
+        counters.received_octets += connection.received_octets
+        counters.sent_octets += connection.out.sent_octets
+        counters.received_chunks += connection.received_chunks
+        counters.sent_chunks += connection.out.sent_chunks
         connection.broker.session_closed(connection.id, connection.vhost)
 
 

@@ -109,7 +109,6 @@ def _made(
 
 def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queue]) -> i64:
     durable = any_durable(queues)
-    route.tally.received += 1
     transaction = channel.transaction
     if transaction is not None:
         transaction.octets += message.size()
@@ -120,12 +119,14 @@ def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queu
                 + str(channel.connection.max_transaction_size)
                 + " bytes",
             )
-        transaction.publishes.append(Publish(message, queues, durable, not queues and route.mandatory))
-        route.tally.routed += len(queues)
+        transaction.publishes.append(Publish(message, queues, durable, route))
         return 0
+    route.tally.received += 1
     if route.immediate:
         taking = with_histories([queue for queue in queues if queue.can_deliver_now()])
         if not taking and (queues or not route.mandatory):
+            channel.returned += 1
+            route.tally.returned += 1
             write_return(channel.out, channel.wire, NO_CONSUMERS.code, NO_CONSUMERS_TEXT, message)
             return 0
         queues = taking

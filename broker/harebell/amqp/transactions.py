@@ -7,16 +7,17 @@ from mypy_extensions import i64
 from harebell.content.message import Message
 from harebell.engine.consumers import Unacked
 from harebell.engine.queues.queue import Queue
+from harebell.engine.routing import Route
 
 
 class Publish:
-    """A publish held until commit: routed when it was published, as RabbitMQ does."""
+    """A publish held until commit: routed when it was published, and counted then, as RabbitMQ does."""
 
-    def __init__(self, message: Message, queues: list[Queue], durable: bool, unrouted: bool) -> None:
+    def __init__(self, message: Message, queues: list[Queue], durable: bool, route: Route) -> None:
         self.message = message
         self.queues = queues
         self.durable: bool = durable
-        self.unrouted: bool = unrouted
+        self.route = route
 
 
 class Transaction:

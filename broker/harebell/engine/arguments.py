@@ -17,6 +17,7 @@ from harebell.content.table import Table
 from harebell.engine.argument_checks import (
     Check,
     age,
+    anything,
     boolean,
     integer,
     key_name,
@@ -204,12 +205,23 @@ CONSUMER_ARGUMENTS: Final = {
 
 
 class ExchangeArgument(NamedTuple):
-    """One exchange argument: its key, the exchange types that know it, and what a policy does to it."""
+    """One exchange argument.
+
+    Attributes:
+        key: the argument.
+        types: the exchange types that know it, or ``all``.
+        help: one sentence for the reference.
+        policy: how a policy sets the same; None if none can.
+        check: what values it takes, of an argument that sets an option; a type checks its own ones.
+        option: the attribute of ``ExchangeOptions`` it sets; empty if there is none.
+    """
 
     key: str
     types: str
     help: str
     policy: ByPolicy | None = None
+    check: Check = anything
+    option: str = ""
 
 
 EXCHANGE_ARGUMENTS: Final = (
@@ -267,10 +279,15 @@ def _policy_keys() -> dict[str, PolicyKey]:
     for exchange_argument in EXCHANGE_ARGUMENTS:
         by = exchange_argument.policy
         if by is not None:
-            keys[by.key] = PolicyKey(
-                by.key,
+            key = by.key or exchange_argument.key.removeprefix("x-")
+            if key in keys:
+                # A queue's argument of the same meaning: one row describes both.
+                continue
+            check = by.check or (exchange_argument.check if exchange_argument.option else text)
+            keys[key] = PolicyKey(
+                key,
                 by.types or ALL_TYPES,
-                by.check or text,
+                check,
                 by.what,
                 by.operator,
                 by.before_argument,
@@ -283,6 +300,24 @@ POLICY_KEYS: Final = _policy_keys()
 """Every key policy definitions may hold."""
 
 SUPPORTED_TYPES: Final = ("classic", "quorum", "stream")
+
+
+EXCHANGE_OPTION_ROWS: Final = tuple(row for row in EXCHANGE_ARGUMENTS if row.option)
+
+
+def check_exchange_arguments(arguments: Table, name: str, vhost: str) -> None:
+    """Check the arguments of an exchange that set options; those of its type are the type's to check.
+
+    Raises:
+        BrokerError: PRECONDITION_FAILED with the argument and what is wrong with it.
+    """
+    for row in EXCHANGE_OPTION_ROWS:
+        problem = row.check(arguments[row.key]) if row.key in arguments else None
+        if problem is not None:
+            raise BrokerError(
+                PRECONDITION_FAILED,
+                f"invalid arg '{row.key}' for exchange '{name}' in vhost '{vhost}': {problem}",
+            )
 
 
 def queue_type(arguments: Table, default: str, name: str, vhost: str) -> str:

@@ -6,7 +6,7 @@ them through ``metadata.apply``.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from harebell.content.table import Table, decode_table, encode_table
@@ -226,6 +226,11 @@ _KINDS: Final[dict[str, type[Any]]] = {
 }
 _KIND: Final = "command"
 _TABLES: Final = ("arguments", "definition", "limits", "metadata", "change")
+_SHAPES: Final[dict[type[Any], tuple[str, tuple[tuple[str, bool], ...]]]] = {
+    kind: (name, tuple((field.name, field.name in _TABLES) for field in fields(kind)))
+    for name, kind in _KINDS.items()
+}
+"""Of each kind its name and its fields, and which of these are tables: ``asdict`` would copy them all."""
 
 
 def encode(command: Command) -> bytes:
@@ -233,11 +238,12 @@ def encode(command: Command) -> bytes:
 
     A table within is one of its own, as octets: a client's may be nested as deeply as any can be.
     """
-    fields = {_KIND: type(command).__name__, **asdict(command)}
-    for name in _TABLES:
-        if name in fields:
-            fields[name] = encode_table(fields[name])
-    return encode_table(fields)
+    kind, shape = _SHAPES[type(command)]
+    values: Table = {_KIND: kind}
+    for name, is_table in shape:
+        value = getattr(command, name)
+        values[name] = encode_table(value) if is_table else value
+    return encode_table(values)
 
 
 def decode(data: bytes) -> Command:
@@ -246,10 +252,10 @@ def decode(data: bytes) -> Command:
     Raises:
         KeyError: a command this version does not know.
     """
-    fields = decode_table(data, 4, len(data))
+    values = decode_table(data, 4, len(data))
     for name in _TABLES:
-        table = fields.get(name)
+        table = values.get(name)
         if isinstance(table, bytes):
-            fields[name] = decode_table(table, 4, len(table))
-    command: Command = _KINDS[str(fields.pop(_KIND))](**fields)
+            values[name] = decode_table(table, 4, len(table))
+    command: Command = _KINDS[str(values.pop(_KIND))](**values)
     return command

@@ -115,6 +115,7 @@ class QueueTotals:
     """Sums over queues; each attribute is that of ``Queue``, or of what it leads to.
 
     Attributes:
+        written: messages that durable queues took and keep on disk.
         ready, unacked: messages that are there now; not of queues that are gone.
         consumers: the same.
     """
@@ -132,6 +133,7 @@ class QueueTotals:
         self.requeued: i64 = 0
         self.refused: i64 = 0
         self.duplicates: i64 = 0
+        self.written: i64 = 0
         self.ready: i64 = 0
         self.unacked: i64 = 0
         self.consumers: i64 = 0
@@ -153,6 +155,7 @@ class QueueTotals:
         self.requeued += queue.requeued
         self.refused += queue.refused
         self.duplicates += queue.duplicates
+        self.written += queue.written()
         if queue.deaths is not None:
             self.deaths.merge(queue.deaths)
         if queue.waits is not None:
@@ -183,6 +186,7 @@ class QueueTotals:
         self.requeued += other.requeued
         self.refused += other.refused
         self.duplicates += other.duplicates
+        self.written += other.written
         self.ready += other.ready
         self.unacked += other.unacked
         self.consumers += other.consumers
@@ -212,6 +216,7 @@ class VhostCounters:
         confirmed: messages confirmed on channels that are closed.
         awaited: messages published on channels that are closed and were in confirm mode.
         received_octets, sent_octets: of connections that are closed.
+        received_chunks, sent_chunks: in how many goes.
         queues_declared, queues_created, queues_deleted: since the node started; a queue is declared again
             without being created.
         samples: its recent past.
@@ -225,6 +230,8 @@ class VhostCounters:
         self.awaited: i64 = 0
         self.received_octets: i64 = 0
         self.sent_octets: i64 = 0
+        self.received_chunks: i64 = 0
+        self.sent_chunks: i64 = 0
         self.queues_declared: i64 = 0
         self.queues_created: i64 = 0
         self.queues_deleted: i64 = 0
@@ -245,6 +252,8 @@ class VhostCounters:
         self.awaited += other.awaited
         self.received_octets += other.received_octets
         self.sent_octets += other.sent_octets
+        self.received_chunks += other.received_chunks
+        self.sent_chunks += other.sent_chunks
         self.queues_declared += other.queues_declared
         self.queues_created += other.queues_created
         self.queues_deleted += other.queues_deleted

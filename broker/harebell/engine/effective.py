@@ -14,11 +14,12 @@ from harebell.content.table import Table
 from harebell.engine.argument_checks import interval_ms
 from harebell.engine.arguments import (
     ALTERNATE_EXCHANGE,
+    EXCHANGE_OPTION_ROWS,
     POLICY_KEYS,
     QUEUE_ARGUMENTS,
     QueueArgument,
 )
-from harebell.engine.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
+from harebell.engine.options import DROP_HEAD, REJECT_PUBLISH_DLX, ExchangeOptions, QueueOptions
 
 if TYPE_CHECKING:
     from harebell.engine.policies import Policy
@@ -140,6 +141,30 @@ def effective_options(
     if type_name == "quorum" and options.overflow == REJECT_PUBLISH_DLX:
         # Quorum queues take it and go by the default (observed on RabbitMQ).
         options.overflow = DROP_HEAD
+    return options
+
+
+def effective_exchange_values(arguments: Table, policy: Policy | None) -> list[EffectiveValue]:
+    """List every option an exchange has a value for: its argument's, else its policy's."""
+    values: list[EffectiveValue] = []
+    for row in EXCHANGE_OPTION_ROWS:
+        key = row.key.removeprefix("x-")
+        if row.key in arguments:
+            values.append(EffectiveValue(key, arguments[row.key], ARGUMENT, ""))
+        elif policy is not None and row.policy is not None and (row.policy.key or key) in policy.definition:
+            values.append(EffectiveValue(key, policy.definition[row.policy.key or key], POLICY, policy.name))
+    return values
+
+
+def effective_exchange_options(arguments: Table, policy: Policy | None) -> ExchangeOptions | None:
+    """Work out the options of an exchange; None if nothing is set."""
+    values = effective_exchange_values(arguments, policy)
+    if not values:
+        return None
+    options = ExchangeOptions()
+    rows = {row.key.removeprefix("x-"): row for row in EXCHANGE_OPTION_ROWS}
+    for value in values:
+        setattr(options, rows[value.key].option, value.value)
     return options
 
 

@@ -126,8 +126,8 @@ def _persistent(queue: Queue, messages: int) -> int:
         return messages
     if not queue.durable:
         return 0
-    published, transient = int(queue.published), int(queue.transient)
-    return messages if transient == 0 else messages * (published - transient) // max(published, 1)
+    taken = int(queue.published - queue.refused)
+    return messages if queue.transient == 0 else messages * int(queue.written()) // max(taken, 1)
 
 
 def _describe_quorum(table: Table, queue: Queue, node: str, delayed: int) -> None:

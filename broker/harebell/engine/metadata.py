@@ -69,6 +69,8 @@ def apply(broker: Broker, command: Command) -> None:
             for exchange in vhost.exchanges.values():
                 vhost.counters.exchanges.merge(exchange.tally)
             broker.counters.gone.merge(vhost.counters)
+            # What its connections counted comes when they are closed.
+            vhost.counters = broker.counters.gone
             broker.access.forget_vhost(command.name)
             for place in [place for place in broker.parameters if place[0] == command.name]:
                 del broker.parameters[place]

@@ -67,5 +67,13 @@ class QueueOptions:
         self.single_active_consumer: bool = False
 
 
+class ExchangeOptions:
+    """What an exchange goes by beside its type: what its arguments and its policy come to.
+
+    An exchange for which nothing is set has none at all.  Messages published to one that has are looked at
+    one by one (see ``amqp/publishing.py``).
+    """
+
+
 NOTHING_SET: Final = QueueOptions()
 """Options of a classic queue that nobody configured."""

@@ -11,7 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from harebell.engine.effective import effective_alternate, same_options
+from harebell.engine.effective import (
+    effective_alternate,
+    effective_exchange_options,
+    effective_exchange_values,
+    same_options,
+)
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.queues.queue import Queue
 from harebell.engine.vhost import Vhost
@@ -32,7 +37,11 @@ def refresh_queue(broker: Broker, vhost: Vhost, queue: Queue) -> None:
     queue.policy = None if policy is None else policy.name
     queue.operator_policy = None if operator is None else operator.name
     if not same_options(queue.options, options):
+        careful = queue.careful
         queue.apply_options(options)
+        if queue.careful != careful:
+            # Routes say how closely messages are looked at.
+            vhost.topology_changed()
         if options.consumer_timeout >= 0:
             broker.own_timeouts = True
     expires = max(int(options.expires), 0)
@@ -47,12 +56,16 @@ def refresh_queue(broker: Broker, vhost: Vhost, queue: Queue) -> None:
 
 
 def refresh_exchange(vhost: Vhost, exchange: Exchange) -> bool:
-    """Give an exchange the alternate its arguments and the policies come to now; True if it has changed."""
+    """Give an exchange what its arguments and the policies come to now; True if routes follow from it."""
     policy = vhost.policies.regular.for_exchange(exchange.name)
     found = effective_alternate(exchange.arguments, policy)
     alternate = None if found is None else str(found.value)
-    changed = alternate != exchange.alternate
+    values = [(value.key, value.value) for value in effective_exchange_values(exchange.arguments, policy)]
+    changed = alternate != exchange.alternate or values != exchange.option_values
     exchange.alternate = alternate
+    if changed:
+        exchange.option_values = values
+        exchange.options = effective_exchange_options(exchange.arguments, policy)
     return changed
 
 

@@ -44,6 +44,8 @@ class Route:
         dynamic: routing depends on more than the key and is done per message.
         arguments: the raw arguments it was worked out from.
         generation: of the topology it was worked out from.
+        careful: True if messages cannot take the short path: it is dynamic, immediate, or its exchange or a
+            queue has options that ask for a look at each.
         error: what to answer instead of routing; never cached.
         tally: counts what is published to the exchange.
     """
@@ -67,6 +69,7 @@ class Route:
         self.mandatory: bool = mandatory
         self.immediate: bool = immediate
         self.dynamic: bool = False
+        self.careful: bool = immediate
         self.cacheable: bool = True
         self.generation: i64 = 0
         self.arguments: bytes = b""
@@ -79,6 +82,9 @@ class Route:
         self.queues = queues
         self.durable = any_durable(queues)
         self.keeps_all = any_keeping_all(queues)
+        for queue in queues:
+            if queue.careful:
+                self.careful = True
 
 
 def with_histories(queues: list[Queue]) -> list[Queue]:

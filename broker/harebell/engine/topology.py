@@ -11,12 +11,14 @@ from typing import Final, NamedTuple
 from harebell.content.table import Table
 from harebell.engine.arguments import (
     DEAD_LETTER_EXCHANGE,
+    EXCHANGE_OPTION_ROWS,
     MAX_AGE,
     MAX_LENGTH_BYTES,
     QUEUE_ROWS,
     QUEUE_TYPE,
     RETAIN,
     RETAIN_BYTES,
+    check_exchange_arguments,
     check_queue_arguments,
     different_argument,
     inequivalent,
@@ -127,6 +129,7 @@ def declare_exchange(
         caller.require("read", "exchange", name)
         caller.require("write", "exchange", alternate)
     type_class.check_arguments(arguments)
+    check_exchange_arguments(arguments, name, caller.vhost.name)
     command = DeclareExchange(caller.vhost.name, name, type_name, durable, auto_delete, internal, arguments)
     if type_class is SuperStreamExchange:
         _check_partitions(caller, name, arguments)
@@ -196,6 +199,7 @@ def _same_exchange(
             arguments.get("alternate-exchange"),
             existing.arguments.get("alternate-exchange"),
         ),
+        *((row.key, arguments.get(row.key), existing.arguments.get(row.key)) for row in EXCHANGE_OPTION_ROWS),
     )
     for what, received, current in pairs:
         if received != current:

@@ -220,6 +220,8 @@ class Vhost:
         routing = Routing()
         traverse(exchange, [key], None, self.exchanges.get, routing)
         route.dynamic = routing.dynamic
+        if routing.dynamic or exchange.options is not None:
+            route.careful = True
         if not routing.dynamic:
             route.set_queues(list(routing.queues))
 

@@ -9,7 +9,6 @@ from pamqp import commands
 from harebell.amqp.channel import Channel
 from harebell.amqp.connection import Connection
 from harebell.amqp.method_codec import encode
-from harebell.amqp.publishing import return_unrouted
 from harebell.amqp.transactions import Transaction
 from harebell.engine.routing import enqueue
 from harebell.errors import PRECONDITION_FAILED, BrokerError
@@ -55,16 +54,19 @@ def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> bool
     refused = False
     for publish in transaction.publishes:
         queues = [queue for queue in publish.queues if not queue.deleted]
-        if publish.unrouted:
-            return_unrouted(channel.out, channel.wire, publish.message)
-        publish.message.arrived = channel.clock.wall
-        lsn = int(enqueue(publish.message, queues, publish.durable, journal))
+        message, tally = publish.message, publish.route.tally
+        channel.published += 1
+        channel.sizes.add(len(message.body))
+        tally.received += 1
+        tally.routed += len(queues)
+        if not publish.queues:
+            channel.unrouted(publish.route, message)
+        message.arrived = channel.clock.wall
+        lsn = int(enqueue(message, queues, publish.durable, journal))
         transaction.lsn = max(transaction.lsn, lsn)
         if lsn < 0:
             refused = True
-    for entry in transaction.acks:
-        entry.queue.settle(entry)
-        channel.return_credit(entry)
+    channel.settle(transaction.acks)
     channel.put_back(transaction.rejects, False, True)
     for entry, failed in transaction.requeues:
         channel.put_back([entry], True, failed)

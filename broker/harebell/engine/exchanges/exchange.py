@@ -11,6 +11,7 @@ from harebell.content.properties import Properties
 from harebell.content.table import Table, encode_table
 from harebell.engine.counters import Tally
 from harebell.engine.destination import Destination
+from harebell.engine.options import ExchangeOptions
 
 
 class Binding:
@@ -53,6 +54,8 @@ class Exchange(Destination):
         durable, auto_delete, internal: as declared.
         arguments: declaration arguments, decoded.
         alternate: name of the alternate exchange, or None.
+        options: what it goes by beside its type; None if nothing is set.
+        option_values: key and value of each of these options.
         bindings: by identity, in the order of their creation.
         tally: counts what is published to it.
     """
@@ -68,6 +71,8 @@ class Exchange(Destination):
         self.internal = internal
         self.arguments = arguments
         self.alternate: str | None = None
+        self.options: ExchangeOptions | None = None
+        self.option_values: list[tuple[str, object]] = []
         self.bindings: dict[BindingKey, Binding] = {}
         self.tally = Tally()
 

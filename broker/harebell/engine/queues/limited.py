@@ -82,7 +82,8 @@ class LimitedQueue(StockedQueue):
         return rules is not None and rules.refuses(self._store.count, self._store.bodies, len(message.body))
 
     def refuse(self, message: Message) -> None:
-        """Dead-letter a refused message if the queue does that."""
+        """Dead-letter a refused message if the queue does that; it was published to it, all the same."""
+        self.published += 1
         self.refused += 1
         if self.options.overflow == REJECT_PUBLISH_DLX:
             self.count_death(MAXLEN)

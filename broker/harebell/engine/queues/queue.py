@@ -63,6 +63,7 @@ class Queue(Destination):
         highest_level, absent_level: priorities told apart, and that of messages that say none.
         keeps_all: True if it keeps transient messages as it does persistent ones.
         plain: True while no option asks for more than first in, first out.
+        careful: True if messages for it must be looked at one by one before they are routed to it.
         history: a stream that gets what is published to it, too; None unless it retains messages.
         dead_letters: takes what the queue gives up, if it ever does that; the same for a virtual host.
         scheduled: True while the dispatcher has it listed.
@@ -72,7 +73,7 @@ class Queue(Destination):
         unacked_bytes: counters and gauges for inspection.
         got_empty: ``basic.get`` that found nothing.
         rejected, requeued: deliveries that clients rejected for good, and that came back.
-        refused: messages refused for a length limit.
+        refused: messages refused for a length limit; ``published`` counts them, too.
         transient: messages taken that a durable queue does not keep over a restart.
         unacked_bodies: body octets of what is unacked.
         deaths: messages given up, by reason; None while there is none.
@@ -106,6 +107,7 @@ class Queue(Destination):
         self.operator_policy: str | None = None
         self.keeps_all: bool = False
         self.plain: bool = True
+        self.careful: bool = False
         self.history: Queue | None = None
         self.dead_letters: DeadLetterSink | None = None
         self.counts_returns: bool = False
@@ -228,6 +230,10 @@ class Queue(Destination):
     def push(self, message: Message) -> bool:
         """Take a routed message; False if the queue refuses it (the publisher gets a nack)."""
         raise NotImplementedError
+
+    def written(self) -> i64:
+        """Count the messages it took that are kept on disk, those that are gone by now among them."""
+        return self.published - self.refused - self.transient if self.durable else 0
 
     def duplicate(self, message: Message) -> bool:
         """Tell whether a message published now has the id of one that the queue took lately.
