@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,11 +100,24 @@ def harebell_process(folder: Path) -> Iterator[tuple[str, str]]:
 
     Raises AssertionError if it does not start, does not exit with 0 on SIGTERM, or logged a traceback.
     """
+    with harebell_ports(folder) as ports:
+        yield f"amqp://guest:guest@127.0.0.1:{ports['amqp']}/", f"http://127.0.0.1:{ports['http']}"
+
+
+@contextmanager
+def harebell_ports(
+    folder: Path, *options: str, settings: Mapping[str, str] | None = None
+) -> Iterator[dict[str, int]]:
+    """Run `harebell serve` in memory with further options and settings, and yield its ports by protocol.
+
+    Raises AssertionError as `harebell_process`.
+    """
     ports_file, log_file = folder / "ports.json", folder / "harebell.log"
     command = [sys.executable, "-m", "harebell", "serve", "--in-memory", "--bind", "127.0.0.1"]
-    command += ["--port", "0", "--ports-file", str(ports_file)]
+    command += ["--port", "0", "--ports-file", str(ports_file), *options]
+    environment = {**os.environ, **(settings or {})}
     with log_file.open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def ready() -> bool:
         assert process.poll() is None, (
@@ -114,8 +128,8 @@ def harebell_process(folder: Path) -> Iterator[tuple[str, str]]:
 
     try:
         eventually_now(ready, "harebell writes its ports file", seconds=READY_SECONDS)
-        ports = json.loads(ports_file.read_text())
-        yield f"amqp://guest:guest@127.0.0.1:{ports['amqp']}/", f"http://127.0.0.1:{ports['http']}"
+        ports: dict[str, int] = json.loads(ports_file.read_text())
+        yield ports
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

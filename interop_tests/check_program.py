@@ -35,7 +35,11 @@ class CheckReport:
 
 def run_check_program(command: list[str], folder: Path, broker: BrokerUnderTest) -> CheckReport:
     """Run a check program against the broker and return what it reported."""
-    command = [*command, broker.explicit_url, f"interop.{secrets.token_hex(4)}"]
+    return run_program([*command, broker.explicit_url, f"interop.{secrets.token_hex(4)}"], folder)
+
+
+def run_program(command: list[str], folder: Path) -> CheckReport:
+    """Run a check program that gets arguments of its own, and return what it reported."""
     try:
         result = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False

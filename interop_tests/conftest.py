@@ -11,6 +11,7 @@ from interop_tests.broker_under_test import BrokerUnderTest, harebell_process
 from interop_tests.differences import DIFFERENCES
 from interop_tests.names import Names
 from interop_tests.outcome_record import OutcomeRecord, relative_id
+from interop_tests.tls_broker import TlsBroker, tls_broker
 
 RECORD = pytest.StashKey[OutcomeRecord]()
 
@@ -43,6 +44,15 @@ def broker(
     with harebell_process(tmp_path_factory.mktemp("harebell")) as (started_url, management_url):
         record.broker = BrokerUnderTest.at(started_url, management_url)
         yield record.broker
+
+
+@pytest.fixture(scope="session")
+def secured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsBroker]:
+    """A broker with TLS."""
+    if request.config.getoption("--broker-url"):
+        pytest.skip("TLS needs a broker with the certificates of these tests: harebell, started by them")
+    with tls_broker(tmp_path_factory.mktemp("tls")) as found:
+        yield found
 
 
 @pytest.fixture

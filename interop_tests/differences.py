@@ -53,6 +53,42 @@ _INTERNAL_ERROR = Difference(
     reason="as other bad values: 406, the channel alone, and words that name the argument",
 )
 
+_NO_IDS = Difference(
+    rabbitmq="it takes every message, and gives none an id",
+    reason="publishing again after a lost confirm, and working again after a lost acknowledgement, are to be"
+    " harmless without code in every application",
+)
+
+_NO_RETRIES = Difference(
+    rabbitmq="what comes back is ready at once, and arguments that ask for a wait are not known",
+    reason="the waits of RabbitMQ 4.3, with backoff and for every queue type",
+)
+
+_NO_DELAYS = Difference(
+    rabbitmq="delayed messages are a plugin that is not installed, and other exchanges have none",
+    reason="the plugin's exchange type, and headers and options that delay on any exchange",
+)
+
+_NO_LANES = Difference(
+    rabbitmq="messages go to any consumer in order of arrival; arguments that ask for more are not known",
+    reason="order per key, fair share and filters are arguments here, which RabbitMQ ignores",
+)
+
+_NO_BROWSING = Difference(
+    rabbitmq="arguments that ask to look only are not known: such a consumer takes messages",
+    reason="looking without taking is an argument here, which RabbitMQ ignores",
+)
+
+_NO_RATES = Difference(
+    rabbitmq="queues deliver and take as fast as they can, to any number of consumers at once",
+    reason="rates, a bound on unanswered deliveries and leases are arguments here, which RabbitMQ ignores",
+)
+
+_NO_SCHEMAS = Difference(
+    rabbitmq="it takes every message, whatever is in it",
+    reason="schemas, and arguments that bind queues and exchanges to them, keep out what nobody can read",
+)
+
 _UNFILTERED = Difference(
     rabbitmq="filters are unknown, each reader gets everything",
     reason="as RabbitMQ 4, and exactly: a reader gets nothing it did not ask for",
@@ -64,6 +100,96 @@ _RENEWED = Difference(
 )
 
 DIFFERENCES: dict[str, Difference] = {
+    **{
+        f"{folder}/test_schemas.py::{test}": _NO_SCHEMAS
+        for folder, test in (
+            ("asyncio_clients", "test_what_does_not_fit_is_nacked[classic]"),
+            ("asyncio_clients", "test_what_does_not_fit_is_nacked[quorum]"),
+            ("asyncio_clients", "test_what_does_not_fit_is_nacked[stream]"),
+            ("asyncio_clients", "test_what_does_not_fit_closes_the_channel"),
+            ("asyncio_clients", "test_what_does_not_fit_is_dead_lettered"),
+            ("asyncio_clients", "test_an_aio_pika_application_publishes_to_a_checked_exchange"),
+            ("pika_client", "test_a_publisher_is_told_by_a_nack"),
+            ("pika_client", "test_a_publisher_is_refused"),
+            ("pika_client", "test_a_dead_letter_names_its_mistake"),
+        )
+    },
+    **{
+        f"{folder}/test_flow.py::{test}": _NO_RATES
+        for folder, test in (
+            ("asyncio_clients", "test_a_queue_delivers_no_faster_than_its_rate[classic]"),
+            ("asyncio_clients", "test_a_queue_delivers_no_faster_than_its_rate[quorum]"),
+            ("asyncio_clients", "test_no_more_is_unanswered_than_the_queue_allows[classic]"),
+            ("asyncio_clients", "test_no_more_is_unanswered_than_the_queue_allows[quorum]"),
+            ("asyncio_clients", "test_a_publisher_ahead_of_the_rate_is_slowed_down_and_loses_nothing"),
+            ("asyncio_clients", "test_a_message_says_how_long_it_may_be_held"),
+            ("pika_client", "test_a_blocking_publisher_is_slowed_down"),
+            ("pika_client", "test_get_is_empty_while_too_much_is_unanswered"),
+            ("pika_client", "test_a_rate_of_nothing_is_refused"),
+        )
+    },
+    **{
+        f"{folder}/test_browse.py::{test}": _NO_BROWSING
+        for folder, test in (
+            (
+                "asyncio_clients",
+                "test_a_browser_sees_what_waits_and_what_comes_and_takes_nothing[classic]",
+            ),
+            ("asyncio_clients", "test_a_browser_sees_what_waits_and_what_comes_and_takes_nothing[quorum]"),
+            ("asyncio_clients", "test_a_browser_is_paced_by_its_prefetch_and_its_answers_change_nothing"),
+            ("asyncio_clients", "test_a_browser_with_a_filter_passes_over_the_rest"),
+            ("asyncio_clients", "test_browsing_alone_is_refused"),
+            ("pika_client", "test_a_queue_is_looked_through_and_stays_as_it_is"),
+            ("pika_client", "test_a_browser_is_told_when_its_queue_is_deleted"),
+            ("pika_client", "test_a_place_that_is_none_is_refused"),
+        )
+    },
+    **{
+        f"{folder}/test_lanes.py::{test}": _NO_LANES
+        for folder, test in (
+            ("asyncio_clients", "test_a_key_is_with_one_consumer_at_a_time[classic]"),
+            ("asyncio_clients", "test_a_key_is_with_one_consumer_at_a_time[quorum]"),
+            ("asyncio_clients", "test_a_long_backlog_of_one_tenant_does_not_hold_back_another"),
+            ("asyncio_clients", "test_a_consumer_gets_only_what_it_asks_for[headers]"),
+            ("asyncio_clients", "test_a_consumer_gets_only_what_it_asks_for[selector]"),
+            ("asyncio_clients", "test_a_filter_that_cannot_be_read_is_refused"),
+            ("pika_client", "test_get_passes_over_keys_that_somebody_has"),
+            ("pika_client", "test_messages_of_a_lost_connection_go_before_later_ones_of_their_key"),
+        )
+    },
+    **{
+        f"{folder}/test_delays.py::{test}": _NO_DELAYS
+        for folder, test in (
+            (
+                "asyncio_clients",
+                "test_messages_of_a_delayed_exchange_come_by_their_time_and_never_early",
+            ),
+            ("asyncio_clients", "test_a_message_asks_for_a_time"),
+            ("asyncio_clients", "test_an_exchange_delays_what_asks_for_nothing"),
+            ("asyncio_clients", "test_an_aio_pika_application_delays_in_a_transaction"),
+            ("pika_client", "test_a_delayed_message_comes_at_its_time"),
+            ("pika_client", "test_the_type_behind_a_delayed_exchange_must_be_one"),
+        )
+    },
+    **{
+        f"{folder}/test_deduplication.py::{test}": _NO_IDS
+        for folder, test in (
+            ("asyncio_clients", "test_a_queue_confirms_a_duplicate_and_does_not_store_it[classic]"),
+            ("asyncio_clients", "test_a_queue_confirms_a_duplicate_and_does_not_store_it[quorum]"),
+            ("asyncio_clients", "test_an_exchange_sends_a_duplicate_nowhere"),
+            ("asyncio_clients", "test_a_transaction_leaves_out_its_own_duplicates"),
+            ("asyncio_clients", "test_a_message_keeps_the_id_it_was_given"),
+            ("pika_client", "test_a_publisher_that_lost_its_connection_publishes_again"),
+        )
+    },
+    **{
+        f"asyncio_clients/test_retries.py::{test}": _NO_RETRIES
+        for test in (
+            "test_retries_wait_longer_each_time_and_end_in_the_dead_letter_queue[classic]",
+            "test_retries_wait_longer_each_time_and_end_in_the_dead_letter_queue[quorum]",
+            "test_what_waits_for_its_retry_does_not_hold_back_what_is_behind_it",
+        )
+    },
     "asyncio_clients/test_exchanges.py::test_an_unknown_exchange_type_is_a_channel_error_406": Difference(
         rabbitmq="503 COMMAND_INVALID closes the connection",
         reason="as RabbitMQ 4 does, so that one typing error does not end the other channels",

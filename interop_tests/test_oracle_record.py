@@ -10,7 +10,8 @@ from interop_tests.broker_under_test import BrokerUnderTest
 from interop_tests.differences import DIFFERENCES
 from interop_tests.outcome_record import ORACLE_RESULTS, relative_id
 
-OWN_IDS = "test_oracle_record.py::"
+OWN_IDS = ("test_oracle_record.py::", "java/test_java_tls.py::", "node/test_node_tls.py::")
+"""Tests that are not made on the oracle: of the record itself, and those with certificates of their own."""
 
 
 def test_every_test_passed_on_the_oracle_or_is_a_known_difference(

@@ -387,3 +387,18 @@ async def test_a_broker_that_stops_looks_at_no_deadlines_any_more() -> None:
             turn.stop()
             await broker.publish("", "short", "sooner", expiration="1000")
             assert turn._timer is None
+
+
+async def test_browse_goes_on_by_position_and_leaves_all_as_it_is() -> None:
+    async with Broker() as broker, await aio_pika.connect(broker.url) as connection:
+        await (await connection.channel()).declare_queue("jobs")
+        for number in range(5):
+            await broker.publish("", "jobs", str(number), {"n": number})
+        first = broker.browse("jobs", limit=2)
+        assert [(found.position, found.body) for found in first] == [(1, b"0"), (2, b"1")]
+        rest = broker.browse("jobs", start=first[-1].position + 1, where="n <> 3")
+        assert [found.body for found in rest] == [b"2", b"4"]
+        assert [found.body for found in broker.browse("jobs", where={"n": 4})] == [b"4"]
+        assert broker.queue("jobs").ready == 5
+        with pytest.raises(BrokerError, match="where"):
+            broker.browse("jobs", where="n =")

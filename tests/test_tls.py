@@ -284,3 +284,15 @@ def test_further_certificates_are_chosen_by_the_name_asked_for(authority: Author
     certificates.reload()
     _, end = shake_hands(certificates.front, authority.client_context(), "new.example.org")
     assert common_name(end) == "new"
+
+
+def test_a_pipe_in_the_place_of_a_certificate_is_refused_and_not_waited_for(
+    authority: Authority, tmp_path: Path
+) -> None:
+    certificates = Certificates(Tls(certificate=authority.server()))
+    before = certificates.context
+    (tmp_path / "server.pem").unlink()
+    os.mkfifo(tmp_path / "server.pem")
+    with pytest.raises(TlsError, match="is no regular file"):
+        certificates.reload()
+    assert certificates.context is before

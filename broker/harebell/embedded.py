@@ -29,6 +29,7 @@ from harebell.content.properties import build_header, parse_properties
 from harebell.content.table import Table
 from harebell.engine import policy_control, policy_work
 from harebell.engine.commands import CreateVhost, DeleteVhost
+from harebell.engine.filters import BadFilter, make_filter
 from harebell.engine.queues.cursor import Reading
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stream import StreamQueue
@@ -36,6 +37,7 @@ from harebell.engine.topology import Caller
 from harebell.engine.vhost import DEFAULT_VHOST, Vhost
 from harebell.errors import PRECONDITION_FAILED, BrokerError, MalformedContent
 from harebell.node import Node
+from harebell.paging import FLAGGED
 from harebell.ports import User
 from harebell.server.clock import set_clock
 from harebell.server.listener import Server
@@ -43,6 +45,7 @@ from harebell.server.transport import ClientTransport
 from harebell.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
+BROWSED_AT_ONCE: Final = 100
 SHUTDOWN_SECONDS: Final = 1.0
 """How long clients that do not answer can delay a stop, unless settings are given."""
 
@@ -66,7 +69,7 @@ class PropertyArguments(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A message as ``Broker.peek`` found it.
+    """A message as ``Broker.peek`` or ``Broker.browse`` found it.
 
     Attributes:
         body: the body.
@@ -74,6 +77,7 @@ class QueuedMessage:
         headers: the header table.
         exchange, routing_key: where it was published to.
         redelivered: whether it was delivered before.
+        position: its place in the queue; 0 if ``peek`` found it.
     """
 
     body: bytes
@@ -82,6 +86,7 @@ class QueuedMessage:
     exchange: str
     routing_key: str
     redelivered: bool
+    position: int = 0
 
 
 class QueueView:
@@ -309,6 +314,44 @@ class Broker:
         found = self._vhost(vhost).queue(name).peek(max(0, count))
         return [_queued_message(message, redelivered) for message, redelivered in found]
 
+    def browse(
+        self,
+        name: str,
+        *,
+        start: int = 1,
+        limit: int = 100,
+        where: str | Table | None = None,
+        vhost: str = DEFAULT_VHOST,
+    ) -> list[QueuedMessage]:
+        """Read ready messages of a queue by position without changing anything about them.
+
+        Args:
+            name: the queue.
+            start: position of the first; to go on, one more than that of the last message given.
+            limit: messages given at most.
+            where: which of them, as consumers say it with ``x-filter``: a condition, or a table of headers.
+            vhost: the virtual host.
+
+        Raises:
+            BrokerError: there is no such queue or virtual host, it is a stream, or ``where`` cannot be read.
+        """
+        queue = self._vhost(vhost).queue(name)
+        if isinstance(queue, StreamQueue):
+            raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' is a stream: it is read by offset")
+        try:
+            wanted = None if where is None else make_filter(where)
+        except BadFilter as problem:
+            raise BrokerError(PRECONDITION_FAILED, f"where: {problem}") from None
+        found: list[QueuedMessage] = []
+        while len(found) < limit and (entries := queue.browse_from(start, BROWSED_AT_ONCE)):
+            start = entries[-1][0] + 1
+            for position, message, returns in entries:
+                if queue.is_over(message, position) or len(found) >= limit:
+                    continue
+                if wanted is None or wanted.matches(parse_properties(message.header)):
+                    found.append(_queued_message(message, returns & FLAGGED != 0, position))
+        return found
+
     def readings(self, name: str, vhost: str = DEFAULT_VHOST) -> list[Reading]:
         """List how far the readers of a stream are, and how much is before them.
 
@@ -456,10 +499,10 @@ def _for_embedding(
     )
 
 
-def _queued_message(message: Message, redelivered: bool) -> QueuedMessage:
+def _queued_message(message: Message, redelivered: bool, position: int = 0) -> QueuedMessage:
     properties = parse_properties(message.header).as_dict()
     headers = properties.pop("headers", {})
     assert isinstance(headers, dict)
     return QueuedMessage(
-        message.body, properties, headers, message.exchange(), message.routing_key(), redelivered
+        message.body, properties, headers, message.exchange(), message.routing_key(), redelivered, position
     )

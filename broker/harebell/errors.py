@@ -77,5 +77,9 @@ class BrokerError(Exception):
         return f"{self.row.name} - {self.text}"
 
 
+class InvalidSchema(Exception):
+    """A schema that cannot be used, and why."""
+
+
 class MalformedContent(Exception):
     """Bytes of a content header or field table that cannot be what they claim to be."""

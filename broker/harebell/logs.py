@@ -11,7 +11,9 @@ import logging
 import logging.handlers
 import re
 import sys
+from collections import deque
 from collections.abc import Iterable, MutableMapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -20,6 +22,8 @@ import structlog
 
 ROOT = "harebell"
 MAX_TEXT = 8192  # characters of a message, and of one value, that are written
+REMEMBERED_LINES = 1000  # at most, and only as many as have together
+REMEMBERED_CHARACTERS = 1024 * 1024
 
 # Never written, whatever a caller binds.
 _SECRET_KEYS = frozenset(["password", "pass", "passwd", "secret", "token", "response", "default_pass"])
@@ -75,6 +79,48 @@ class LogFile(logging.handlers.WatchedFileHandler):
             self.handleError(record)
 
 
+class RecentLines(logging.Handler):
+    """Remembers the last lines as text, for who administers the node; they are numbered from 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(TextFormatter())
+        self._lines: deque[str] = deque()
+        self._characters = 0
+        self._last = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)[: 2 * MAX_TEXT]
+        except Exception:
+            self.handleError(record)
+            return
+        self._last += 1
+        self._lines.append(line)
+        self._characters += len(line)
+        while len(self._lines) > REMEMBERED_LINES or self._characters > REMEMBERED_CHARACTERS:
+            self._characters -= len(self._lines.popleft())
+
+    def since(self, number: int, most: int) -> tuple[int, list[str]]:
+        """Give the number of the last line, and the last lines that come after another number.
+
+        Args:
+            number: lines up to this are left out; one that is yet to come stands for another process, and
+                leaves out nothing.
+            most: how many lines.
+        """
+        with self.lock or nullcontext():
+            new = self._last - number if number <= self._last else self._last
+            count = min(most, new, len(self._lines))
+            return self._last, list(self._lines)[len(self._lines) - count :]
+
+
+def remember() -> None:
+    """Remember lines from now on, in a program that did not call ``set_up``."""
+    if RECENT not in logging.getLogger().handlers:
+        logging.getLogger(ROOT).addHandler(RECENT)
+
+
 def set_up(
     level: str = "info",
     form: Literal["auto", "text", "json"] = "auto",
@@ -106,6 +152,7 @@ def set_up(
     for earlier in root.handlers[:]:
         root.removeHandler(earlier)
     root.addHandler(handler)
+    root.addHandler(RECENT)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a reader of the log that went away must not fill the error output
     set_level(level)
@@ -253,3 +300,7 @@ def _json_value(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return _bounded(value if isinstance(value, str) else str(value))
+
+
+RECENT = RecentLines()
+"""The last lines of this process."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from harebell import __version__, logs
-from harebell.administration.definitions import brings_users, import_at_start
+from harebell.administration.definitions_at_start import brings_users, import_at_start
 from harebell.administration.host import Listener
 from harebell.amqp.handshake import HandshakeOptions
 from harebell.auth import changes
@@ -27,7 +27,8 @@ from harebell.content.table import Table
 from harebell.engine import policy_work
 from harebell.engine.alarms import DAMAGE, DISK_FULL, UNREADABLE
 from harebell.engine.broker import Broker, Limits
-from harebell.engine.commands import ChangeAccess, DeclareQueue, decode, encode
+from harebell.engine.commands import ChangeAccess, DeclareQueue, DeclareWindow, decode, encode
+from harebell.engine.deduplicating import settle_all
 from harebell.engine.metadata import snapshot
 from harebell.engine.queues.stream import StreamQueue
 from harebell.engine.vhost import DEFAULT_VHOST
@@ -68,7 +69,7 @@ TOKEN_BYTES: Final = 16
 RECOVERED_PREFIX: Final = "harebell.recovered."
 """Name, up to its number, of a queue whose declaration was damaged."""
 
-PORT_NAMES: Final = {"amqp/ssl": "amqps", "http/prometheus": "metrics"}
+PORT_NAMES: Final = {"amqp/ssl": "amqps", "http/prometheus": "metrics", "https/prometheus": "metrics_tls"}
 """What the ports file calls listeners, where it is not their protocol."""
 
 UPKEEP_SECONDS: Final = 0.5
@@ -157,13 +158,13 @@ class Node:
         self.services = services
         services.host.expiries = self._certificate_ends
         self.certificates.add("https", services.certificates)
+        self.certificates.add("https/prometheus", services.metrics_certificates)
         self.certificates.start()
-        for host, port in self.addresses:
-            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            self._log.info(f"started TCP listener on {shown}")
-        for host, port in self.tls_addresses:
-            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            self._log.info(f"started TLS (SSL) listener on {shown}")
+        for kind, addresses in (("TCP", self.addresses), ("TLS (SSL)", self.tls_addresses)):
+            for host, port in addresses:
+                shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                self._log.info(f"started {kind} listener on {shown}")
+        services.serve()
 
     async def _start_tls(self, server: Server, services: Services) -> None:
         """Listen for TLS if a certificate is named, and keep an eye on its files.
@@ -381,18 +382,21 @@ def restore(broker: Broker, store: Store) -> None:
     recovered = store.recovered
     for damage in recovered.damage:
         (log.warning if damage.harmless else log.error)(f"journal: {damage}")
-    # Queues with x-expires count from now: without the time they would seem unused since ages.
-    set_clock(broker.clock)
+    if broker.clock.wall == 0:
+        # Queues with x-expires count from now: without the time they would seem unused since ages.
+        set_clock(broker.clock)
     declared: set[int] = set()
     for encoded in store.commands:
         command = decode(encoded)
-        if isinstance(command, DeclareQueue):
+        if isinstance(command, DeclareQueue | DeclareWindow):
             declared.add(command.queue_id)
         broker.replay(command)
     for text in broker.not_replayed:
         log.error(f"journal: a command could not be applied and is passed over: {text[:1000]}")
     policy_work.finish(broker)
-    queues = {int(queue.id) for queue in broker.queues()}
+    broker.numbers_used([*recovered.highest, *store.streams.unopened()])
+    settle_all(broker)
+    queues = {int(queue.id) for queue in broker.keepers()}
     deleted = declared - queues
     queues |= adopt_orphans(broker, store, deleted, recovered.forget(queues, deleted))
     count = broker.restore(store, recovered.highest)
@@ -401,7 +405,8 @@ def restore(broker: Broker, store: Store) -> None:
         log.error(f"journal: {text}")
     if queues or count:
         state = "" if recovered.clean else " after an unclean stop"
-        log.info(f"recovered {len(queues)} queues and {count} messages{state}")
+        found = sum(1 for _ in broker.queues())
+        log.info(f"recovered {found} queues and {count} messages{state}")
     store.recovered = Recovered()
 
 
@@ -540,6 +545,7 @@ async def run(
 
     Raises:
         OSError: an address cannot be listened on, or the ports file cannot be written.
+        Exception: what serves HTTP cannot be loaded.
     """
     storage = settings.storage
     data_dir = None if storage.in_memory else find_data_dir(storage.data_dir, os.environ)
@@ -547,8 +553,7 @@ async def run(
     log = logs.get_logger("node")
     await node.start()
     try:
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # not after a collection: there is next to no garbage yet, and clients wait
         gc.set_threshold(*GC_THRESHOLDS)
         if ports_file is not None:
             _write_ports(ports_file, node)
@@ -560,6 +565,8 @@ async def run(
         if started is not None:
             started(node)
         await _first(shutdown_trigger or asyncio.Event(), node.failed, node.stopping)
+        if node.services is not None and node.services.failure is not None:
+            raise node.services.failure
         if not node.failed.is_set():
             log.info("shutting down")
             if notifier is not None:

@@ -12,6 +12,7 @@ from typing import Final
 from harebell import logs
 from harebell.administration.host import Host, Listener, Resources
 from harebell.engine.broker import Broker
+from harebell.node_maintenance import NodeMaintenance
 from harebell.server.clock import set_clock
 from harebell.server.descriptors import process_limit
 from harebell.server.listener import Server
@@ -20,6 +21,9 @@ from harebell.server.memory import resident_bytes
 DESCRIPTORS: Final = Path("/proc/self/fd")
 FRESH_SECONDS: Final = 1.0
 """Time for which what the process uses is taken as known: dashboards ask often, the system answers slowly."""
+
+CLIENT_PROTOCOLS: Final = ("amqp", "amqp/ssl")
+"""Listeners that are closed while they are suspended."""
 
 LAG_SECONDS: Final = 0.5
 """Between two looks at how late the event loop is."""
@@ -39,6 +43,7 @@ class NodeHost(Host):
         listening: the addresses listened on, of every protocol.
         expiries: gives the TLS listeners' certificates' ends.
         stopping: True once the node is about to stop.
+        maintenance: limits, listeners and draining at run time.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class NodeHost(Host):
         self.listening: list[Listener] = []
         self.expiries: Callable[[], list[tuple[Listener, int]]] = list
         self.stopping = False
+        self.maintenance: NodeMaintenance = NodeMaintenance(server)
         self._broker = broker
         self._server = server
         self._stop = stop
@@ -60,7 +66,8 @@ class NodeHost(Host):
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to look at how late the event loop is."""
+        """Begin to look at how late the event loop is, and to remember what is logged."""
+        logs.remember()
         loop = self._server.loop
         self._timer = loop.call_at(loop.time() + LAG_SECONDS, self._look, loop.time() + LAG_SECONDS)
 
@@ -69,6 +76,7 @@ class NodeHost(Host):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.maintenance.close()
         self._server.turn.watchers.pop(self._durable_now, None)
         waits, self._waits = self._waits, []
         for _, future in waits:
@@ -97,11 +105,15 @@ class NodeHost(Host):
             self._server.turn.watchers.pop(self._durable_now, None)
 
     def listeners(self) -> list[Listener]:
+        if self._server.suspended:
+            return [each for each in self.listening if each.protocol not in CLIENT_PROTOCOLS]
         return list(self.listening)
 
     def resources(self) -> Resources:
         now = time.monotonic()
-        if now - self._known_at >= FRESH_SECONDS:
+        limits = (self._server.options.memory_limit, self._server.options.disk_free_limit)
+        changed = limits != (self._known.memory_limit, self._known.disk_free_limit)
+        if changed or now - self._known_at >= FRESH_SECONDS:
             self._known_at = now
             self._known = self._measured()
         return self._known
@@ -135,13 +147,16 @@ class NodeHost(Host):
         self._timer = loop.call_at(now + LAG_SECONDS, self._look, now + LAG_SECONDS)
 
     def in_service(self) -> bool:
-        return not self.stopping
+        return not self.stopping and not self.maintenance.draining
 
     def set_log_level(self, level: str) -> None:
         logs.set_level(level)
 
     def log_level(self) -> str:
         return logs.level()
+
+    def log_lines(self, after: int, most: int) -> tuple[int, list[str]]:
+        return logs.RECENT.since(after, most)
 
     def certificate_expiries(self) -> list[tuple[Listener, int]]:
         return self.expiries()

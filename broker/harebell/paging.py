@@ -159,11 +159,13 @@ class Place(NamedTuple):
         message: the message, if it is in memory.
         location: where its record is (see ``Page``).
         returns: how often it came back (see ``RETURN``).
+        until: unix milliseconds until when it waits for a retry; 0 if it does not.
     """
 
     message: Message | None
     location: int
     returns: int
+    until: int = 0
 
 
 class KeptChunk(NamedTuple):

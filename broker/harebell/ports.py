@@ -102,6 +102,10 @@ class Journal(ABC):
         """Record that a message went back to the queue, to be flagged redelivered from now on."""
 
     @abstractmethod
+    def hold(self, queue_id: i64, position: i64, until: i64) -> None:
+        """Record that a message that went back must not be delivered before a time, unix milliseconds."""
+
+    @abstractmethod
     def flag(self, queue_id: i64, position: i64) -> None:
         """Record that a message never flagged went back, which is not counted: flagged from now on."""
 
@@ -237,6 +241,56 @@ class AccessControl(ABC):
     @abstractmethod
     def topic_allowed(self, user: User, vhost: str, exchange: str, permission: str, routing_key: str) -> bool:
         """Check a routing key on a topic exchange."""
+
+
+class Schema:
+    """What messages have to look like.
+
+    Args:
+        kind: ``json-schema``, ``avro`` or ``protobuf``.
+        text: as it was registered.
+        message: the message type of a Protobuf schema; empty for the first one.
+    """
+
+    def __init__(self, kind: str, text: str, message: str = "") -> None:
+        self.kind = kind
+        self.text = text
+        self.message = message
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class MessageCheck(ABC):
+    """A schema, ready to check messages."""
+
+    @abstractmethod
+    def problem(self, body: bytes, framed: bool) -> str:
+        """Say what is wrong with a message; empty if it is valid.
+
+        Args:
+            body: without the five octets of a frame.
+            framed: True if it came in one (see ``engine/schemas.py``).
+        """
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class SchemaFormats(ABC):
+    """Knows the formats of schemas."""
+
+    @abstractmethod
+    def check(self, schema: Schema) -> MessageCheck:
+        """Make a schema ready.
+
+        Raises:
+            InvalidSchema: it is no schema, or what reads its format is not installed.
+        """
+
+    @abstractmethod
+    def differences(self, reader: Schema, writer: Schema) -> list[str]:
+        """List why who goes by one schema may be unable to read what is valid by another; empty if it can.
+
+        Raises:
+            InvalidSchema: one of them is no schema, or what reads its format is not installed.
+        """
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from harebell.settings import Tls
@@ -59,35 +60,57 @@ class _Session(ssl.SSLObject):
     """
 
     alerts: tuple[ssl.MemoryBIO, socket.socket] | None = None
+    others: WeakSet[_Session] | None = None
+    refused = False
 
     def do_handshake(self) -> None:
+        if self.refused:
+            raise ssl.SSLError("too many handshakes at once")
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError:
+            self._ended()
             if self.alerts is not None:
                 outgoing, peer = self.alerts
                 with suppress(OSError):
                     peer.send(outgoing.read())
             raise
         self.alerts = None
+        self._ended()
+
+    def _ended(self) -> None:
+        if self.others is not None:
+            self.others.discard(self)
+            self.others = None
 
 
 class _Context(ssl.SSLContext):
     sslobject_class = _Session
+
+    handshakes: WeakSet[_Session] | None = None
+    """Those under way, if there is a bound; one whose connection is lost goes with its last reference."""
+
+    most_handshakes = 0
 
     def wrap_bio(
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any
     ) -> _Session:
         session = super().wrap_bio(incoming, outgoing, *args, **options)
         assert isinstance(session, _Session)
+        under_way = self.handshakes
+        if under_way is not None:
+            session.refused = len(under_way) >= self.most_handshakes
+            if not session.refused:
+                under_way.add(session)
+                session.others = under_way
         peer = ALERTS_TO.get()
         session.alerts = None if peer is None else (outgoing, peer)
         return session
 
 
-def server_context(tls: Tls, verify: Verify | None = None) -> ssl.SSLContext:
+def server_context(tls: Tls, verify: Verify | None = None) -> _Context:
     """Make a context for servers: TLS 1.2 or newer, neither compression nor renegotiation.
 
     Args:
@@ -103,7 +126,7 @@ def server_context(tls: Tls, verify: Verify | None = None) -> ssl.SSLContext:
     return _context(tls, certificate, tls.key, tls.verify if verify is None else verify)
 
 
-def _context(tls: Tls, certificate: Path, key: Path | None, verify: Verify) -> ssl.SSLContext:
+def _context(tls: Tls, certificate: Path, key: Path | None, verify: Verify) -> _Context:
     context = _Context(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -165,6 +188,9 @@ def _load_authorities(context: ssl.SSLContext, path: Path, setting: str) -> None
 
 def _readable(path: Path, setting: str) -> None:
     try:
+        # Opening a named pipe would wait for ever for somebody who writes.
+        if not path.is_dir() and path.exists() and not path.is_file():
+            raise TlsError(f"{setting}: {path}: is no regular file")
         with path.open("rb"):
             pass
     except OSError as error:
@@ -182,6 +208,8 @@ class Certificates:
     Args:
         tls: the settings; a certificate must be named.
         verify: whether clients must show a certificate, in place of what the settings say.
+        most_handshakes: under way at once with ``front``, whose servers count connections only after them;
+            who comes then is cut off.  0 is no bound.
 
     Attributes:
         context: for the next connection; another object after each ``reload``.
@@ -194,13 +222,16 @@ class Certificates:
         TlsError: the files cannot be used.
     """
 
-    def __init__(self, tls: Tls, verify: Verify | None = None) -> None:
+    def __init__(self, tls: Tls, verify: Verify | None = None, most_handshakes: int = 0) -> None:
         self._tls = tls
         self._verify: Verify | None = verify
         self._seen = self._signature()
         self._load()
         self.front = server_context(tls, verify)
         self.front.sni_callback = self._choose
+        if most_handshakes:
+            self.front.most_handshakes = most_handshakes
+            self.front.handshakes = WeakSet()
 
     def changed(self) -> bool:
         """Tell whether the files are others than at the last attempt to load them; reads none."""

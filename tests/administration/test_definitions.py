@@ -105,6 +105,25 @@ def test_what_is_exported_and_imported_elsewhere_is_exported_the_same(admin: Adm
     assert again == document
 
 
+def test_policies_go_to_rabbitmq_without_the_keys_it_refuses_and_come_back_whole(
+    admin: Administration,
+) -> None:
+    node = Node()
+    there = administration_of(node)
+    set_policy(
+        node.broker, "/", "both", "^q", {"max-length": 5, "group-header": "customer"}, apply_to="queues"
+    )
+    set_policy(node.broker, "/", "own", "^x", {"delayed": True}, apply_to="exchanges")
+    set_policy(node.broker, "/", "o", "^q", {"max-length": 4, "delivery-rate": 7}, operator=True)
+    document: Any = json.loads(json.dumps(exported(there).document()))
+    shown = {policy["name"]: policy["definition"] for policy in document["policies"]}
+    assert shown == {"both": {"max-length": 5}}
+    (operator,) = document["parameters"]
+    assert operator["value"]["definition"] == {"max-length": 4}
+    run(admin, copy.deepcopy(document))
+    assert json.loads(json.dumps(exported(admin).document())) == document
+
+
 def test_importing_what_is_there_changes_and_writes_nothing(node: Node, admin: Administration) -> None:
     document = exported(populated()).document()
     run(admin, json.loads(json.dumps(document)))

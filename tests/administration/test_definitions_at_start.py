@@ -9,12 +9,8 @@ from typing import Any
 import pytest
 
 from harebell.administration.administration import Administration
-from harebell.administration.definitions import (
-    DefinitionsError,
-    brings_users,
-    exported,
-    import_at_start,
-)
+from harebell.administration.definitions import exported
+from harebell.administration.definitions_at_start import DefinitionsError, brings_users, import_at_start
 from harebell.administration.parameters import DEFINITIONS_HASH, list_global_parameters
 from harebell.engine.topology import Caller, delete_queue
 from harebell.ports import User
@@ -78,6 +74,17 @@ def test_a_folder_is_read_file_by_file_in_the_order_of_names(tmp_path: Path) -> 
     admin = admin_with(tmp_path)
     import_at_start(admin, Heard())
     assert admin.broker.vhosts["v"].metadata["description"] == "second"
+
+
+def test_what_is_not_known_here_keeps_a_node_from_starting_unless_the_settings_say_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.json", "q", exchanges=[{"name": "e", "vhost": "/", "type": "x-lvc"}])
+    with pytest.raises(DefinitionsError, match="management.skip_unknown_definitions"):
+        import_at_start(admin_with(path), Heard())
+    management = Management(load_definitions=path, skip_unknown_definitions=True)
+    admin, log = administration_of(Node(), Settings(management=management)), Heard()
+    import_at_start(admin, log)
+    assert "q" in admin.broker.vhosts["/"].queues
+    assert any("exchange 'e'" in line and "x-lvc" in line for line in log.said if "warning" in line)
 
 
 def test_unchanged_definitions_can_be_passed_over(tmp_path: Path) -> None:

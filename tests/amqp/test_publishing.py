@@ -6,6 +6,7 @@ import pytest
 from pamqp import commands
 from pamqp.common import FieldTable
 
+from harebell.amqp.connection import Connection
 from harebell.amqp.publishing import check_expiration
 from harebell.engine.broker import Limits
 from harebell.errors import PRECONDITION_FAILED, BrokerError
@@ -158,6 +159,18 @@ def test_immediate_without_a_route_is_313_or_if_mandatory_312(channel: ClientCha
     assert channel.expect(RETURN).reply_code == 313
     channel.publish(key="nosuch", immediate=True, mandatory=True)
     assert channel.expect(RETURN).reply_code == 312
+
+
+def test_an_immediate_message_that_came_back_is_counted_as_returned(
+    channel: ClientChannel, node: Node
+) -> None:
+    channel.publish(key="nosuch", immediate=True)
+    channel.expect(RETURN)
+    tally = node.vhost.counters.default
+    assert (tally.received, tally.returned, tally.dropped, tally.routed) == (1, 1, 0, 0)
+    (session,) = node.broker.sessions
+    assert isinstance(session, Connection)
+    assert session.channels[channel.number].returned == 1
 
 
 def test_an_immediate_message_that_came_back_is_confirmed(channel: ClientChannel) -> None:

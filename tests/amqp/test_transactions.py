@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from pamqp import commands
 
+from harebell.amqp.channel import Channel
+from harebell.amqp.connection import Connection
 from harebell.engine.broker import Limits
 from tests.support.client import ClientChannel
 from tests.support.journal import DelayedJournal
@@ -30,6 +32,16 @@ def commit(channel: ClientChannel) -> None:
 
 def rollback(channel: ClientChannel) -> None:
     channel.call(ROLLBACK(), commands.Tx.RollbackOk)
+
+
+def server_side(node: Node, channel: ClientChannel) -> Channel:
+    """Give the broker's side of a channel."""
+    for session in node.broker.sessions:
+        if isinstance(session, Connection) and channel.number in session.channels:
+            found = session.channels[channel.number]
+            if found.transaction is not None:
+                return found
+    raise AssertionError("no session has this channel in a transaction")
 
 
 def test_publishes_are_held_until_commit(tx: ClientChannel, other: ClientChannel) -> None:
@@ -146,6 +158,37 @@ def test_rollback_forgets_answers_and_does_not_requeue(tx: ClientChannel, node: 
     tx.ack(4, multiple=True)
     commit(tx)
     assert node.queue("q").unacked_count == 0
+
+
+def test_publishes_are_counted_when_they_are_committed(tx: ClientChannel, node: Node) -> None:
+    mine, tally = server_side(node, tx), node.vhost.counters.default
+    for key in ("q", "nosuch"):
+        tx.publish(b"a", key=key)
+    rollback(tx)
+    assert (mine.published, mine.dropped, tally.received, tally.routed) == (0, 0, 0, 0)
+    tx.publish(b"a", key="q")
+    tx.publish(b"a", key="nosuch")
+    tx.publish(b"a", key="nosuch", mandatory=True)
+    assert (mine.published, tally.received) == (0, 0)
+    tx.send(COMMIT())
+    tx.expect(commands.Basic.Return)
+    tx.expect(commands.Tx.CommitOk)
+    assert (mine.published, mine.returned, mine.dropped) == (3, 1, 1)
+    assert (tally.received, tally.routed, tally.returned, tally.dropped) == (3, 1, 1, 1)
+
+
+def test_an_ack_that_was_rolled_back_and_given_again_is_counted_once(tx: ClientChannel, node: Node) -> None:
+    mine = server_side(node, tx)
+    tx.publish(b"a", key="q")
+    commit(tx)
+    tx.consume("q")
+    (delivery,) = tx.deliveries()
+    tx.ack(delivery.tag)
+    assert mine.acked == 0
+    rollback(tx)
+    tx.ack(delivery.tag)
+    commit(tx)
+    assert (mine.acked, node.queue("q").acked) == (1, 1)
 
 
 def test_nack_and_reject_take_effect_at_commit(tx: ClientChannel, other: ClientChannel) -> None:

@@ -34,6 +34,18 @@ def test_definitions_travel_over_the_standard_streams(cli: Cli) -> None:
     assert cli.ok("definitions", "import", "--skip-if-unchanged", stdin=text).out == "nothing to import\n"
 
 
+def test_what_is_not_known_here_is_left_out_on_request_and_named(cli: Cli, vhost: str, api: Api) -> None:
+    rows = [{"name": "e", "type": "x-lvc"}, {"name": "f", "type": "fanout"}]
+    text = json.dumps({"exchanges": [{**row, "vhost": vhost} for row in rows]})
+    refused = cli("definitions", "import", stdin=text)
+    assert refused.code != 0
+    assert "unknown exchange type 'x-lvc'" in refused.err
+    assert "--skip-unknown" in refused.err, "the refusal should tell the way out"
+    ended = cli.ok("definitions", "import", "--skip-unknown", stdin=text)
+    assert f"exchange 'e' in virtual host '{vhost}' is left out: exchange type 'x-lvc' not known" in ended.err
+    assert api.get("exchanges", vhost, "f")["type"] == "fanout"
+
+
 def test_a_difference_is_shown_with_exit_code_1_and_no_secrets(cli: Cli, vhost: str) -> None:
     now = json.loads(cli.ok("definitions", "export").out)
     then = {

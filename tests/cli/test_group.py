@@ -95,3 +95,14 @@ def test_python_m_harebell_is_the_command(tmp_path: Path) -> None:
         [sys.executable, "-m", "harebell", "version", "--json"], cwd=tmp_path, capture_output=True, check=True
     )
     assert f'"harebell": "{__version__}"'.encode() in ended.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_74() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "harebell", "config", "default"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert ended.stderr == "harebell: error: the output cannot be written: No space left on device\n"
+    assert ended.returncode == 74

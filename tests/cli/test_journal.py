@@ -44,7 +44,7 @@ def test_inspect_counts_the_records_of_each_segment(segment: Path, tmp_path: Pat
     done = harebell("journal", "inspect", str(tmp_path / "data"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     row = next(line for line in done.stdout.splitlines() if line.startswith(segment.name))
-    assert " ".join(row.split()[1:]) == f"{segment.stat().st_size:,} 2 0 0 0 1 0 0 1 0 0 -"
+    assert " ".join(row.split()[1:]) == f"{segment.stat().st_size:,} 2 0 0 0 0 1 0 0 1 0 0 -"
     assert "snapshot: none" in done.stdout
 
 
@@ -93,7 +93,7 @@ def test_damage_is_listed_until_it_is_acknowledged_even_while_a_broker_runs(
     assert verified.stdout.strip() == "every record is valid"
     inspected = harebell("journal", "inspect", data_dir, folder=tmp_path).stdout
     row = next(line for line in inspected.splitlines() if line.startswith(segment.name))
-    assert " ".join(row.split()[2:]) == "1 0 0 0 1 0 0 1 1 1 -", (
+    assert " ".join(row.split()[2:]) == "1 0 0 0 0 1 0 0 1 1 1 -", (
         "a pad, and a flag since a settle may be lost"
     )
     held = DataDir(tmp_path / "data")

@@ -5,12 +5,14 @@ Runs where HAREBELL_ORACLE_HTTP names one (``.ci/run`` starts it); its objects a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
 
 import pytest
 
+from harebell import Broker
 from harebell.cli.api import Api
 from tests.cli.conftest import Cli
 from tests.server.process import eventually
@@ -102,3 +104,43 @@ def test_scripts_find_the_lists_of_rabbitmqctl(rabbitmq: Cli) -> None:
         "check_virtual_hosts",
     ):
         assert rabbitmq("ctl", "-q", name).code == 0, name
+
+
+OWN_ARGUMENTS: dict[str, dict[str, object]] = {
+    "retries": {"x-delayed-retry-type": "all", "x-delayed-retry-min": 100, "x-delayed-retry-jitter": 5},
+    "idempotent": {"x-deduplication-window": 1000, "x-message-uid": True},
+    "groups": {"x-group-header": "customer", "x-fair-header": "tenant"},
+    "slow": {"x-delivery-rate": 10, "x-publish-rate": 100, "x-max-unacked": 5},
+    "checked": {"x-schema": "order"},
+}
+
+
+async def test_what_only_harebell_has_does_not_keep_rabbitmq_from_loading_an_export(rabbitmq: Cli) -> None:
+    async with Broker(management_port=0) as broker:
+        own = Api(broker.management_url)
+        await asyncio.to_thread(_furnish, own)
+        document = await asyncio.to_thread(own.get, "definitions", "/")
+        own.close()
+    assert document["harebell_policies"], "there is something that RabbitMQ would refuse"
+    assert document["harebell_parameters"]
+    there = Api(URL)
+    there.post("definitions", VHOST, body=document)
+    names = {queue["name"]: queue["arguments"] for queue in there.get("queues", VHOST)}
+    exchanges = {exchange["name"] for exchange in there.get("exchanges", VHOST)}
+    policies = {policy["name"]: policy["definition"] for policy in there.get("policies", VHOST)}
+    there.close()
+    assert names == OWN_ARGUMENTS
+    assert "later" in exchanges
+    assert policies == {"limits": {"max-length": 10}}
+
+
+def _furnish(api: Api) -> None:
+    """Declare one of everything that RabbitMQ has not."""
+    schema = {"type": "json-schema", "schema": {"type": "object"}}
+    api.post("x", "schemas", "/", "order", "versions", body=schema)
+    for name, arguments in OWN_ARGUMENTS.items():
+        api.put("queues", "/", name, body={"durable": True, "arguments": arguments})
+    api.put("exchanges", "/", "later", body={"type": "direct", "arguments": {"x-delayed": True}})
+    both = {"pattern": "^q", "definition": {"max-length": 10, "group-header": "customer"}}
+    api.put("policies", "/", "limits", body=both)
+    api.put("policies", "/", "later", body={"pattern": "^x", "definition": {"delayed": True}})

@@ -26,10 +26,25 @@ def channel(node: Node) -> ClientChannel:
     return node.connect().channel()
 
 
+LANES: dict[str, FieldTable] = {
+    "plain": {},
+    "groups": {"x-group-header": "k"},
+    "fair": {"x-fair-header": "k"},
+    "fair groups": {"x-group-header": "k", "x-fair-header": "t"},
+}
+"""Arguments with which a queue looks at each message before it chooses a consumer."""
+
+
+@pytest.fixture(params=LANES)
+def lanes(request: pytest.FixtureRequest) -> FieldTable:
+    """The arguments of each form of lanes."""
+    return LANES[request.param]
+
+
 @pytest.fixture(params=["classic", "quorum"])
-def arguments(request: pytest.FixtureRequest) -> FieldTable:
-    """The arguments that ask for each type."""
-    return {"x-queue-type": request.param}
+def arguments(request: pytest.FixtureRequest, lanes: FieldTable) -> FieldTable:
+    """The arguments that ask for each type, with and without lanes."""
+    return {"x-queue-type": request.param, **lanes}
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Final
 
 from pamqp import commands
 
-from tests.crash import rules, streams
+from tests.crash import repeats, rules, streams
 from tests.crash.clients import (
     MARKS,
     Consumer,
@@ -279,6 +279,7 @@ class Crashes:
         self.ledger = Ledger()
         self.rules = rules.RulesLedger()
         self.streams = streams.StreamsLedger()
+        self.repeats = repeats.RepeatsLedger()
         self.kills = self.starts = 0
         self.slowest = 0.0
         self._round = 0
@@ -368,6 +369,7 @@ class Crashes:
                     wire.call(commands.Queue.Bind(queue=queue, exchange=FANOUT), 1, commands.Queue.BindOk)
             rules.declare(wire)
             streams.declare(wire)
+            repeats.declare(wire)
 
     def _load_and_end(self, broker: BrokerProcess) -> None:
         """Let clients work for a while, then end the broker: mostly by a kill, sometimes in order."""
@@ -375,6 +377,7 @@ class Crashes:
         load = Load(broker.port, self.chance, self.ledger, queues, f"temporary-{self._round}-")
         self.rules.start(broker.port)
         self.streams.start(broker.port)
+        self.repeats.start(broker.port)
         load.start()
         time.sleep(self.chance.uniform(0.02, 0.7))  # the load; any moment will do for the kill
         stop = self.chance.random() < 0.2
@@ -384,7 +387,8 @@ class Crashes:
         self.rules.finish(forgiving=stop)
         try:
             self.streams.finish(forgiving=stop)
-        except streams.StreamsBroken as error:
+            self.repeats.finish(forgiving=stop)
+        except (streams.StreamsBroken, repeats.RepeatsBroken) as error:
             raise Broken(str(error)) from None
 
     def _check(self, port: int) -> None:
@@ -394,7 +398,8 @@ class Crashes:
         try:
             self.rules.check(port)
             self.streams.check(port)
-        except (rules.RulesBroken, streams.StreamsBroken) as error:
+            self.repeats.check(port)
+        except (rules.RulesBroken, streams.StreamsBroken, repeats.RepeatsBroken) as error:
             raise Broken(str(error)) from None
         self._flags = False
 
@@ -470,7 +475,7 @@ def run(seed: int, rounds: int, segment_bytes: int | None) -> int:
         print(
             f"{crashes.kills} kills, {crashes.starts} starts (slowest {crashes.slowest:.1f} s), "
             f"{ledger.confirms} confirms, {ledger.messages} deliveries, {ledger.duplicates} duplicates, "
-            f"{crashes.streams.events} events of streams, "
+            f"{crashes.streams.events} events of streams, {crashes.repeats.taken} repeated messages, "
             "all flagged; nothing confirmed was lost",
             flush=True,
         )

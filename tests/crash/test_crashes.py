@@ -27,4 +27,5 @@ def test_what_was_confirmed_survives_kills_at_any_moment(
         raise AssertionError(f"{error}\nreplay: {replay}") from None
     assert crashes.kills >= ROUNDS // 2, "hardly any round ended in a kill"
     assert crashes.ledger.confirms > 100 * ROUNDS, "the publishers hardly got anywhere before the kills"
+    assert crashes.repeats.taken > 10 * ROUNDS, "hardly a message was published more than once"
     assert crashes.streams.events > 100 * ROUNDS, "hardly an event of a stream was compared"

@@ -14,7 +14,7 @@ from harebell.engine.arguments import (
     SUPPORTED_TYPES,
     check_consumer_arguments,
     check_queue_arguments,
-    different_argument,
+    different_arguments,
     inequivalent,
     queue_type,
 )
@@ -136,8 +136,8 @@ def test_a_dead_letter_key_needs_its_exchange() -> None:
 def test_any_table_is_taken_or_refused_for_any_type(arguments: dict[str, object]) -> None:
     for kind in SUPPORTED_TYPES:
         refusal(arguments, kind)
-        different_argument({}, arguments, kind)
-        different_argument(arguments, arguments, kind)
+        different_arguments({}, arguments, kind)
+        different_arguments(arguments, arguments, kind)
     try:
         assert queue_type(arguments, "classic", "q", "/") in SUPPORTED_TYPES
     except BrokerError as error:
@@ -187,12 +187,12 @@ def test_the_default_type_applies_where_none_is_asked_for() -> None:
 
 def test_a_redeclaration_must_repeat_what_matters() -> None:
     current: dict[str, object] = {"x-max-length": 5, "x-queue-mode": "lazy", "colour": "red"}
-    assert different_argument(current, {"x-max-length": 5}, "classic") is None
-    assert different_argument(current, {"x-max-length": 6}, "classic") == ("x-max-length", 6, 5)
-    assert different_argument(current, {}, "classic") == ("x-max-length", None, 5)
-    assert different_argument({}, {"x-max-length": 5}, "classic") == ("x-max-length", 5, None)
-    assert different_argument({"x-max-length": 1}, {"x-max-length": True}, "classic") is not None
-    assert different_argument({}, {"x-delivery-limit": 3}, "classic") is None
+    assert different_arguments(current, {"x-max-length": 5}, "classic") == []
+    assert different_arguments(current, {"x-max-length": 6}, "classic") == [("x-max-length", 6, 5)]
+    assert different_arguments(current, {}, "classic") == [("x-max-length", None, 5)]
+    assert different_arguments({}, {"x-max-length": 5}, "classic") == [("x-max-length", 5, None)]
+    assert different_arguments({"x-max-length": 1}, {"x-max-length": True}, "classic") != []
+    assert different_arguments({}, {"x-delivery-limit": 3}, "classic") == []
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,21 @@ def test_refused_messages_are_counted(node: Node, channel: ClientChannel) -> Non
     channel.declare_queue("q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     for _ in range(3):
         channel.publish(key="q")
-    assert node.queue("q").refused == 2
+    queue = node.queue("q")
+    assert (queue.refused, queue.published, node.vhost.counters.default.routed) == (2, 3, 3)
+
+
+def test_a_message_that_one_of_its_queues_refuses_is_counted_in_both(
+    node: Node, channel: ClientChannel
+) -> None:
+    channel.declare_queue("full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    channel.declare_queue("roomy")
+    for name in ("full", "roomy"):
+        channel.bind(name, "amq.fanout")
+    for _ in range(3):
+        channel.publish(exchange="amq.fanout")
+    assert [int(node.queue(name).published) for name in ("full", "roomy")] == [3, 3]
+    assert node.vhost.exchanges["amq.fanout"].tally.routed == 6
 
 
 def test_bodies_that_are_unacked_are_counted_without_headers(node: Node, channel: ClientChannel) -> None:

@@ -161,6 +161,13 @@ def test_operators_may_set_limits_only(key: str) -> None:
         "delivery-limit",
         "overflow",
         "target-group-size",
+        "delivery-rate",
+        "publish-rate",
+        "max-unacked",
+        "schema",
+        "schema-version",
+        "schema-mode",
+        "schema-max-bytes",
     }
     text = refusal({key: object()}, operator=True)
     assert text is not None

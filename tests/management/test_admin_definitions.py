@@ -105,6 +105,20 @@ async def test_an_error_names_the_object_and_nothing_is_imported(http: Api) -> N
     assert len(await http.get("/vhosts")) == 1
 
 
+async def test_what_is_not_known_here_is_left_out_on_request_and_named(http: Api) -> None:
+    rows = [
+        {"name": "e", "vhost": "/", "type": "x-lvc"},
+        {"name": "f", "vhost": "/", "type": "fanout"},
+    ]
+    reply = await post(http, {"exchanges": rows})
+    assert reply.status == 400
+    assert "unknown=skip" in reply.json["reason"], "the refusal should tell the way out"
+    reply = await post(http, {"exchanges": rows}, "/definitions?unknown=skip")
+    skipped = ["exchange 'e' in virtual host '/' is left out: exchange type 'x-lvc' not known here"]
+    assert (reply.status, reply.json) == (200, {"warnings": [], "skipped": skipped})
+    assert (await http.get("/exchanges/%2F/f"))["type"] == "fanout"
+
+
 async def test_a_dry_run_shows_what_would_change_and_why(http: Api) -> None:
     await post(http, {"queues": [queue("q")]})
     document = {"queues": [queue("q", durable=False), queue("r")], "colours": []}
@@ -124,6 +138,7 @@ async def test_a_dry_run_shows_what_would_change_and_why(http: Api) -> None:
             '<<"colours">> is not known here and passed over',
             "queue 'q' in virtual host '/' stays as it is: durable is true, not false",
         ],
+        "skipped": [],
     }
     assert [row["name"] for row in await http.get("/queues")] == ["q"]
 

@@ -7,6 +7,7 @@ import gc
 import gzip
 import socket
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from time import thread_time
 
 import pytest
@@ -15,9 +16,10 @@ from aiohttp import encode_basic_auth
 from harebell.auth.backends import default_directory
 from harebell.engine import topology
 from harebell.engine.topology import Caller
-from harebell.management import server, transfer
+from harebell.management import listing, server, transfer
 from harebell.management.errors import HttpError
 from harebell.management.login import log_in
+from harebell.management.transfer import Room
 from harebell.ports import User
 from harebell.settings import Settings
 from harebell.settings.tree import Management
@@ -95,6 +97,58 @@ async def test_a_body_that_does_not_come_ends_the_request(monkeypatch: pytest.Mo
         writer.close()
 
 
+async def test_large_bodies_that_come_slowly_hold_up_nobody(http: Api) -> None:
+    slow = []
+    for _ in range(5):
+        _, writer = await connect(http)
+        head = b"POST /api/definitions HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n"
+        writer.write(head + b"Content-Type: application/json\r\n" + LOGIN + b"\r\n{" + b" " * 1_500_000)
+        await writer.drain()
+        slow.append(writer)
+    body = b'{"queues":[]' + b" " * 1_500_000 + b"}"
+    async with asyncio.timeout(10):
+        headers = {"Content-Type": "application/json"}
+        assert (await http.ask("POST", "/definitions", body, headers=headers)).status == 204
+    for writer in slow:
+        writer.close()
+
+
+async def test_without_room_only_the_body_that_began_first_gets_on() -> None:
+    room = Room(100)
+    with room.share() as first:
+        await first.take(60)
+        with room.share() as second:
+            await second.take(30)
+            waiting = asyncio.create_task(second.take(30))
+            await first.take(60)
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            with room.share() as third:
+                too_late = asyncio.create_task(third.take(1))
+                await asyncio.sleep(0)
+                assert not too_late.done()
+                too_late.cancel()
+            waiting.cancel()
+            await asyncio.wait([waiting, too_late])
+    with room.share() as next_one:
+        await next_one.take(100)
+
+
+async def test_room_that_is_free_again_goes_to_who_waits() -> None:
+    room = Room(100)
+    with ExitStack() as stack:
+        first = ExitStack()
+        await first.enter_context(room.share()).take(90)
+        shares = [stack.enter_context(room.share()) for _ in range(2)]
+        waiting = [asyncio.create_task(share.take(50)) for share in shares]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        first.close()
+        async with asyncio.timeout(10):
+            await asyncio.wait(waiting)
+        assert [share.octets for share in shares] == [50, 50]
+
+
 async def test_a_client_that_asks_first_may_send_its_body(http: Api) -> None:
     reader, writer = await connect(http)
     head = b"PUT /api/queues/%2F/q HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
@@ -127,9 +181,12 @@ async def test_a_client_that_does_not_read_is_dropped(monkeypatch: pytest.Monkey
             await loop.sock_connect(stalled, (host, int(port)))
             request = b"GET /api/queues HTTP/1.1\r\nHost: x\r\n" + LOGIN + b"\r\n"
             await loop.sock_sendall(stalled, request * 4)
-            management = http.broker._running.services._management  # type: ignore[union-attr]
-            assert management is not None and management._runner is not None
-            listening = management._runner.server
+            services = http.broker._running.services
+            assert services is not None
+            await services.served()
+            management = services._management
+            assert management is not None
+            listening = management._runners[0].server
             assert listening is not None
             async with asyncio.timeout(10):
                 while not listening.connections:
@@ -255,3 +312,15 @@ async def test_queues_may_come_and_go_while_they_are_listed(http: Api) -> None:
             await http.get("/bindings")
 
     await asyncio.gather(churn(), look())
+
+
+async def test_an_expression_that_takes_long_for_each_name_is_given_up(
+    http: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MATCH_SECONDS", 0.1)
+    for number in range(40):
+        await http.put(f"/queues/%2F/{'a' * 250}{number}")
+    reply = await http.ask("GET", "/queues?page=1&use_regex=true&name=^[a-z]*[a-z]*[a-z]*!")
+    assert reply.status == 400
+    assert "takes too long" in reply.json["reason"]
+    assert (await http.get("/queues?page=1&use_regex=true&name=^a*39"))["filtered_count"] == 1

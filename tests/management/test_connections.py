@@ -111,7 +111,8 @@ async def test_without_the_monitoring_tag_one_sees_and_closes_ones_own_only(http
     name = segment((await only(http))["name"])
     assert await http.get("/connections", user="ann") == []
     assert await http.get("/channels", user="ann") == []
-    assert (await http.ask("GET", f"/connections/{name}", user="ann")).error == MISSING
+    reply = await http.ask("GET", f"/connections/{name}", user="ann")
+    assert reply.error == (401, "not_authorised", "User not authorised to access object")
     reply = await http.ask("GET", "/connections/username/guest", user="ann")
     assert (reply.status, reply.json["error"]) == (401, "not_authorised")
     assert len(await http.get("/connections", user="moni")) == 1

@@ -13,12 +13,11 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from harebell import Broker
 from harebell.auth import changes
@@ -28,7 +27,7 @@ from harebell.cli.api import Api, ApiError
 from harebell.cli.exits import Failure
 from harebell.cli.wire_client import Address, WireClient
 from harebell.management import local_socket
-from harebell.management.local_socket import LONGEST, SOCKET, LocalSite, local_user
+from harebell.management.local_socket import LONGEST, SOCKET, LocalSocket, local_user
 from harebell.ports import Login, User
 from tests.server.process import BrokerProcess, eventually, running_broker
 from tests.support.logins import checked
@@ -256,28 +255,24 @@ def place(folder: Path) -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@asynccontextmanager
-async def serving(path: Path) -> AsyncIterator[LocalSite]:
-    """Serve on a socket."""
-
-    async def answer(_: web.BaseRequest) -> web.Response:
-        return web.Response(text="{}")
-
-    site = LocalSite(answer, 10, path, access_log=None)
-    await site.start()
+@contextmanager
+def opened(path: Path) -> Iterator[LocalSocket]:
+    """Have a socket."""
+    made = LocalSocket(path)
+    made.open()
     try:
-        yield site
+        yield made
     finally:
-        await site.cleanup()
+        made.close()
 
 
-async def test_the_socket_is_there_while_it_serves_and_nothing_else_is_left(place: Path) -> None:
-    async with serving(place):
+def test_the_socket_is_there_while_it_serves_and_nothing_else_is_left(place: Path) -> None:
+    with opened(place):
         assert [each.name for each in place.parent.iterdir()] == [SOCKET]
     assert list(place.parent.iterdir()) == []
 
 
-async def test_others_may_not_connect_at_any_moment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_may_not_connect_at_any_moment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[tuple[int, int]] = []
     replace = Path.replace
 
@@ -288,19 +283,18 @@ async def test_others_may_not_connect_at_any_moment(place: Path, monkeypatch: py
     monkeypatch.setattr(Path, "replace", look)
     before = os.umask(0)
     try:
-        async with serving(place):
+        with opened(place):
             assert stat.S_IMODE(place.stat().st_mode) == 0o600
     finally:
         os.umask(before)
     assert modes == [(0o700, 0o600)], "it is made where nobody else may look, and moved when it is safe"
 
 
-async def test_the_socket_of_a_broker_that_crashed_is_replaced(place: Path) -> None:
+def test_the_socket_of_a_broker_that_crashed_is_replaced(place: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(place))
-    async with serving(place):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(place))
+    with opened(place), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(place))
     assert not place.exists()
 
 
@@ -317,9 +311,9 @@ def test_a_broker_starts_again_after_a_crash(folder: Path) -> None:
     assert not (data / SOCKET).exists()
 
 
-async def test_a_file_in_its_place_stays(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_in_its_place_stays(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     place.write_text("precious")
-    async with serving(place):
+    with opened(place):
         pass
     assert place.read_text() == "precious"
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
@@ -328,7 +322,7 @@ async def test_a_file_in_its_place_stays(place: Path, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("kind", ["file", "socket", "nothing"])
-async def test_a_link_in_its_place_is_neither_followed_nor_removed(place: Path, kind: str) -> None:
+def test_a_link_in_its_place_is_neither_followed_nor_removed(place: Path, kind: str) -> None:
     target = place.with_name("target")
     with socket.socket(socket.AF_UNIX) as other:
         if kind == "file":
@@ -336,37 +330,36 @@ async def test_a_link_in_its_place_is_neither_followed_nor_removed(place: Path, 
         elif kind == "socket":
             other.bind(str(target))
         place.symlink_to(target)
-        async with serving(place):
+        with opened(place):
             assert place.is_symlink()
     assert place.readlink() == target
     assert target.exists() == (kind != "nothing")
     assert kind != "file" or target.read_text() == "precious"
 
 
-async def test_what_took_its_place_stays_when_it_stops(place: Path) -> None:
-    async with serving(place):
+def test_what_took_its_place_stays_when_it_stops(place: Path) -> None:
+    with opened(place):
         place.unlink()
         place.write_text("precious")
     assert place.read_text() == "precious"
 
 
-async def test_a_path_that_is_too_long_is_one_line(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_path_that_is_too_long_is_one_line(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     deep = place.parent / ("d" * (LONGEST + 1 - len(os.fsencode(place)) - 1))
     deep.mkdir()
     path = deep / SOCKET
     assert len(os.fsencode(path)) == LONGEST + 1
-    async with serving(path):
+    with opened(path):
         assert list(deep.iterdir()) == []
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert line == f"no local administration on {path}: the path has more than {LONGEST} bytes"
 
 
-async def test_a_path_that_just_fits_serves(place: Path) -> None:
+def test_a_path_that_just_fits_serves(place: Path) -> None:
     deep = place.parent / ("d" * (LONGEST - len(os.fsencode(place)) - 1))
     deep.mkdir()
-    async with serving(deep / SOCKET):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(deep / SOCKET))
+    with opened(deep / SOCKET), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(deep / SOCKET))
 
 
 # Settings ----------------------------------------------------------------------------------------------

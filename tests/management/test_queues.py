@@ -198,6 +198,29 @@ async def test_readers_of_a_stream_show_with_their_lag(http: Api) -> None:
         assert reader["lag"] in (2, 3)
 
 
+async def test_groups_show_who_has_which_key(http: Api) -> None:
+    await http.put("/queues/%2F/g", {"durable": True, "arguments": {"x-group-header": "k"}})
+    assert await http.get("/x/groups/%2F/g") == []
+    await http.put("/queues/%2F/q")
+    assert (await http.ask("GET", "/x/groups/%2F/q")).error == MISSING
+    assert "lanes" not in await http.get("/queues/%2F/q")
+    async with await aio_pika.connect(http.broker.url) as connection:
+        channel = await connection.channel()
+        for key in ("a", "a", "b"):
+            await channel.default_exchange.publish(aio_pika.Message(b"", headers={"k": key}), "g")
+        await channel.set_qos(1)
+        queue = await channel.get_queue("g")
+        tag = await queue.consume(ignore)
+        found = await http.get("/x/groups/%2F/g")
+        assert [(row["key"], row["consumer_tag"]) for row in found] == [("a", tag), ("b", None)]
+        assert [(row["messages_waiting"], row["messages_unacknowledged"]) for row in found] == [
+            (1, 1),
+            (1, 0),
+        ]
+        lanes = (await http.get("/queues/%2F/g"))["lanes"]
+        assert (lanes["groups"], lanes["groups_locked"], lanes["tenants"]) == (2, 1, 0)
+
+
 async def test_rights_in_the_virtual_host_count(http: Api) -> None:
     await http.add_user("ann", "management", allowed="^ann")
     assert await http.put("/queues/%2F/ann-1", user="ann") == 201

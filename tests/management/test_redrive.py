@@ -13,6 +13,7 @@ from aiohttp import ClientSession, encode_basic_auth
 from pamqp.common import FieldTable
 
 from harebell import Broker
+from harebell.management.resources import redrive as resource
 
 Answer = tuple[int, Any]
 
@@ -230,3 +231,38 @@ async def test_who_redrove_a_queue_is_in_the_audit_log(api: Api) -> None:
         ("guest", "queue.created", "dead"),
     ]
     assert "127.0.0.1:" in records[1]["peer"]
+
+
+async def test_a_search_goes_on_behind_what_one_answer_looks_through(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "SCAN_MOST", 2)
+    await fail(api.broker, 5)
+    status, found = await api.ask("GET", "/x/dead-letters/%2F/dead")
+    assert (status, found["scanned"], found["complete"], found["next"]) == (200, 2, False, 3)
+    seen = [one["position"] for one in found["items"]]
+    while found["next"] is not None:
+        _, found = await api.ask("GET", f"/x/dead-letters/%2F/dead?from={found['next']}")
+        seen += [one["position"] for one in found["items"]]
+    assert (seen, found["complete"]) == ([1, 2, 3, 4, 5], True)
+    assert (await api.ask("GET", "/x/dead-letters/%2F/dead?from=x"))[0] == 400
+
+
+async def test_a_filtered_redrive_finds_what_lies_behind_very_many(api: Api) -> None:
+    async with await aio_pika.connect(api.broker.url) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue("dead", durable=True, arguments={"x-max-priority": 3})
+        await channel.declare_queue("other", durable=True)
+        for _ in range(12_000):
+            await api.broker.publish("", "dead", b"x", {"tenant": "a"}, priority=1)
+        wanted = aio_pika.Message(b"wanted", headers={"tenant": "b"})
+        await channel.default_exchange.publish(wanted, "dead")
+    where = {"headers": {"tenant": "b"}}
+    to = {"exchange": "", "routing_key": "other"}
+    body = {"vhost": "/", "queue": "dead", "where": where, "to": to}
+    _, counted = await api.ask("POST", "/x/redrives", {**body, "dry_run": True})
+    assert (counted["scanned"], counted["matched"], counted["complete"]) == (12_001, 1, True)
+    _, job = await api.ask("POST", "/x/redrives", body)
+    done = await api.finished(job["id"])
+    assert (done["state"], done["scanned"], done["moved"], done["complete"]) == ("done", 12_001, 1, True)
+    assert [found.body for found in api.broker.peek("other", 2)] == [b"wanted"]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import aiohttp
@@ -65,9 +66,9 @@ class Metered:
         (self.port, *_) = [each.port for each in node.services.host.listeners() if each.protocol == PROTOCOL]
         self.url = f"amqp://guest:guest@127.0.0.1:{node.addresses[0][1]}/"
 
-    def get(self, path: str) -> aiohttp.client._RequestContextManager:
+    def get(self, path: str, **options: Any) -> aiohttp.client._RequestContextManager:
         """Ask for a path."""
-        return self._http.get(f"http://127.0.0.1:{self.port}{path}")
+        return self._http.get(f"http://127.0.0.1:{self.port}{path}", **options)
 
     async def scrape(self, path: str = "/metrics") -> Scrape:
         """Ask for metrics."""

@@ -63,6 +63,23 @@ async def test_a_full_queue_and_one_without_a_dead_letter_exchange_are_told_apar
     assert scrape.value("harebell_queue_dead_lettered_total", queue="short", reason="maxlen") == 0
 
 
+async def test_delayed_messages_are_counted_apart() -> None:
+    async with metered() as broker, await aio_pika.connect(broker.url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange("later", "direct", arguments={"x-delayed": True})
+        queue = await channel.declare_queue("q")
+        await queue.bind(exchange, "k")
+        for delay, key in ((3_600_000, "k"), (1, "nowhere"), (2, "k")):
+            await exchange.publish(aio_pika.Message(b"", headers={"x-delay": delay}), key)
+        async with asyncio.timeout(10), queue.iterator(no_ack=True) as messages:
+            await anext(messages)
+        scrape = await broker.scrape()
+    assert scrape.value("harebell_delayed_messages", vhost="/") == 1
+    assert scrape.value("harebell_delayed_messages_on_disk", vhost="/") == 0
+    assert scrape.value("harebell_delayed_messages_routed_total", vhost="/") == 1
+    assert scrape.value("harebell_delayed_messages_dropped_total", vhost="/") == 1
+
+
 async def test_a_reader_that_does_not_acknowledge_falls_behind() -> None:
     got = asyncio.Event()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
+import ssl
+from pathlib import Path
 
 import aio_pika
 import aiohttp
@@ -14,8 +17,9 @@ from harebell.metrics import pacing, server
 from harebell.metrics.exposition import CONTENT_TYPE
 from harebell.node import Node
 from harebell.settings import Settings
-from harebell.settings.tree import Management, Metrics, Server
+from harebell.settings.tree import Management, Metrics, Server, Tls
 from tests.metrics.metered import metered
+from tests.support.certificates import Authority
 
 
 @pytest.mark.parametrize(
@@ -23,7 +27,8 @@ from tests.metrics.metered import metered
     ["/metrics", "/metrics/", "/metrics/per-object", "/metrics/detailed", "/metrics/memory-breakdown"],
 )
 async def test_every_path_answers_in_prometheus_text_format(path: str) -> None:
-    async with metered() as broker, broker.get(path) as response:
+    plain = {"Accept-Encoding": "identity"}
+    async with metered() as broker, broker.get(path, headers=plain) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == CONTENT_TYPE
         assert int(response.headers["Content-Length"]) == len(await response.read())
@@ -140,6 +145,7 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
             client.connect(("127.0.0.1", broker.port))
             client.sendall(b"GET /metrics/per-object HTTP/1.1\r\nHost: x\r\n\r\n")
             assert broker.node.services is not None
+            await broker.node.services.served()
             metrics = broker.node.services._metrics
             assert metrics is not None
             async with asyncio.timeout(20):
@@ -223,3 +229,56 @@ async def test_connections_beyond_the_bound_are_dropped(monkeypatch: pytest.Monk
         assert await asyncio.to_thread(_read_all, third) == b""
         for each in (*idle, third):
             each.close()
+
+
+async def test_metrics_are_compressed_for_who_asks_for_it() -> None:
+    async with metered() as broker, aiohttp.ClientSession(auto_decompress=False) as session:
+        url = f"http://127.0.0.1:{broker.port}/metrics"
+        plain = {"Accept-Encoding": "identity"}
+        async with session.get(url, headers=plain) as response:
+            whole = await response.read()
+            assert "Content-Encoding" not in response.headers
+            assert response.headers["Vary"] == "Accept-Encoding"
+        for wanted in ("gzip", "deflate, gzip;q=0.5", "GZIP"):
+            async with session.get(url, headers={"Accept-Encoding": wanted}) as response:
+                assert response.headers["Content-Encoding"] == "gzip", wanted
+                packed = await response.read()
+            assert gzip.decompress(packed).startswith(whole[:200])
+            assert len(packed) < len(whole) / 3
+        for wanted in ("gzip;q=0", "gzip; q=0.000", "br", "*"):
+            async with session.get(url, headers={"Accept-Encoding": wanted}) as response:
+                assert "Content-Encoding" not in response.headers, wanted
+        async with session.head(url, headers={"Accept-Encoding": "gzip"}) as response:
+            assert response.status == 200
+
+
+async def test_metrics_are_offered_over_tls_if_a_certificate_is_named(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    settings = Settings(
+        server=Server(bind=("127.0.0.1",), port=0),
+        tls=Tls(certificate=authority.server(), port=0),
+        management=Management(enabled=False),
+        metrics=Metrics(port=0, tls_port=0),
+    )
+    node = Node(settings)
+    await node.start()
+    try:
+        assert node.services is not None
+        ports = {listener.protocol: listener.port for listener in node.services.host.listeners()}
+        trusting = ssl.create_default_context(cafile=authority.ca)
+        url = f"https://127.0.0.1:{ports['https/prometheus']}/metrics"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url, ssl=trusting) as response:
+                assert "rabbitmq_identity_info" in await response.text()
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await session.get(url)
+            async with session.get(f"http://127.0.0.1:{ports['http/prometheus']}/metrics") as response:
+                assert response.status == 200
+        before = node.certificates.ends("https/prometheus")
+        assert before is not None
+        authority.server(days=300)
+        assert await node.certificates.reload()
+        after = node.certificates.ends("https/prometheus")
+        assert after is not None and after > before
+    finally:
+        await node.stop()

@@ -395,6 +395,8 @@ class World:
                 queue = self._queue(fields[0])
                 assert kind == "requeue" or not queue.held[fields[1]].flagged, "it was flagged already"
                 self._returned(queue, fields[1], kind == "requeue")
+            elif kind == "hold":
+                assert fields[1] in self._queue(fields[0]).held, "only what came back waits for a retry"
             elif kind == "settle":
                 self._settled(self._queue(fields[0]), fields[1], None)
 

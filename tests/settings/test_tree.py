@@ -25,12 +25,12 @@ def test_settings_never_change_after_loading() -> None:
 
 def test_listeners_take_any_free_port_where_amqp_does_unless_theirs_is_named() -> None:
     free = Settings.model_validate({"server": {"port": 0, "bind": "127.0.0.1"}})
-    assert free.tls_listeners() == free.https_listeners() == (("127.0.0.1", 0),)
+    assert free.tls_listeners() == free.https_listeners(free.management) == (("127.0.0.1", 0),)
     named = Settings.model_validate(
         {"server": {"port": 0, "bind": "127.0.0.1"}, "tls": {"port": 5671}, "management": {"tls_port": 15671}}
     )
     assert named.tls_listeners() == (("127.0.0.1", 5671),)
-    assert named.https_listeners() == (("127.0.0.1", 15671),)
+    assert named.https_listeners(named.management) == (("127.0.0.1", 15671),)
     several = Settings.model_validate({"server": {"bind": "127.0.0.1, 127.0.0.1:5673, [::1]:5674"}})
     assert several.tls_listeners() == (("127.0.0.1", 5671), ("::1", 5671))
 

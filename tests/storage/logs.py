@@ -91,6 +91,7 @@ class Running:
         segment_bytes: size of a full segment.
         strict: refuse damage.
         budget: octets of ready messages that stay in memory.
+        wall: what time it is, unix milliseconds; the real time if None.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Running:
         segment_bytes: int = 2000,
         strict: bool = False,
         budget: int = NO_LIMIT,
+        wall: int | None = None,
     ) -> None:
         self.disk = disk
         self.failures: list[Exception] = []
@@ -111,6 +113,8 @@ class Running:
         self.clean = self.store.recovered.clean
         self.damage = [*map(str, self.store.recovered.damage), *self.store.recovered.missing]
         self.node = Node(self.store.journal, pager=self.store.pager)
+        if wall is not None:
+            self.node.clock.wall = wall
         recovered = self.store.recovered
         restore(self.node.broker, self.store)
         self.missing = list(recovered.missing)

@@ -180,7 +180,7 @@ class Rig:
         copies = []
         for index, message in enumerate(old):
             assert message is not None
-            self.journal.copy(message, [(QUEUE, int(page.position(index)))], [])
+            self.journal.copy(message, [(QUEUE, int(page.position(index)))], [], [])
             copies.append(message)
         self.commit()
         for segment, octets in page.claims:

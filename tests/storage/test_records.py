@@ -24,6 +24,7 @@ from harebell.storage.records import (
     SEGMENT_HEAD_SIZE,
     SETTLE,
     SYNCED,
+    VERSION,
     BadSegment,
     ForeignSegment,
     Gap,
@@ -233,7 +234,7 @@ def test_a_segment_head_names_its_base_and_its_node() -> None:
 
 
 def test_a_newer_format_is_refused_in_words() -> None:
-    head = struct.pack(">4sHBBQQ", b"HBWL", 3, 1, 0, 0, 1)
+    head = struct.pack(">4sHBBQQ", b"HBWL", VERSION + 1, 1, 0, 0, 1)
     with pytest.raises(ForeignSegment, match="newer harebell"):
         decode_segment_head(head + struct.pack(">I", zlib.crc32(head)) + bytes(4))
 

@@ -29,9 +29,7 @@ class Lives:
         self.running = self._start(FakeDisk())
 
     def _start(self, disk: FakeDisk) -> Running:
-        running = Running(self.folder, disk)
-        running.node.clock.wall = self.wall
-        return running
+        return Running(self.folder, disk, wall=self.wall)
 
     def restart(self, clean: bool, away: int = 0) -> None:
         """Stop it, or kill it with all it wrote on disk, and start it again some milliseconds later."""

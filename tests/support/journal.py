@@ -104,6 +104,10 @@ class DelayedJournal(Journal):
         """Append a requeue."""
         self._append("requeue", int(queue_id), int(position))
 
+    def hold(self, queue_id: i64, position: i64, until: i64) -> None:
+        """Append until when a returned message waits."""
+        self._append("hold", int(queue_id), int(position), int(until))
+
     def flag(self, queue_id: i64, position: i64) -> None:
         """Append a flag."""
         self._append("flag", int(queue_id), int(position))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harebell.administration.audit import AuditLog
 from harebell.administration.host import Host
+from harebell.administration.schedules import Schedules
 from harebell.auth.backends import UserDirectory
 from harebell.engine.broker import Broker
 from harebell.settings import Settings
@@ -29,6 +30,7 @@ class Administration:
         host: the node around.
         audit: who did what.
         redrives: dead letters on their way back.
+        schedules: messages that the node publishes at certain times.
     """
 
     broker: Broker
@@ -37,3 +39,4 @@ class Administration:
     host: Host
     audit: AuditLog
     redrives: Redrives
+    schedules: Schedules = field(default_factory=Schedules)

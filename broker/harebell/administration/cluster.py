@@ -6,7 +6,6 @@ import json
 from typing import Final
 
 from harebell.administration.administration import Administration
-from harebell.administration.parameters import set_global_parameter
 
 CLUSTER_NAME: Final = "cluster_name"
 """The global parameter that holds it."""
@@ -30,6 +29,9 @@ def set_cluster_name(admin: Administration, name: str) -> int:
     Raises:
         BrokerError: PRECONDITION_FAILED for a name that cannot be kept.
     """
+    # Loaded only here: every start of a node tells the name, and none sets it.
+    from harebell.administration.parameters import set_global_parameter
+
     lsn = set_global_parameter(admin, CLUSTER_NAME, name)
     tell_cluster_name(admin)
     return lsn

@@ -8,6 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from harebell.administration.maintenance import REGULAR, Maintenance
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -52,11 +54,19 @@ class Host(ABC):
         name: the node's name, ``rabbit@...``.
         started_at: unix milliseconds.
         data_dir: the data folder as text; empty in memory.
+        maintenance: changes limits and whom the node serves; None where no node runs.
+        being_drained: True while the node is put into maintenance mode, or is in it.
     """
 
     name: str = "rabbit@localhost"
     started_at: int = 0
     data_dir: str = ""
+    maintenance: Maintenance | None = None
+
+    @property
+    def being_drained(self) -> bool:
+        maintenance = self.maintenance
+        return maintenance is not None and maintenance.status().state != REGULAR
 
     @abstractmethod
     def turn(self) -> None:
@@ -89,6 +99,15 @@ class Host(ABC):
     @abstractmethod
     def log_level(self) -> str:
         """Give the least severe level that is logged."""
+
+    def log_lines(self, after: int, most: int) -> tuple[int, list[str]]:
+        """Give the number of the last line of the log, and the last lines after another number.
+
+        Args:
+            after: number of a line; 0 leaves out nothing.
+            most: how many lines.
+        """
+        return 0, []
 
     @abstractmethod
     def certificate_expiries(self) -> list[tuple[Listener, int]]:

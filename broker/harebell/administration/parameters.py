@@ -12,9 +12,11 @@ from typing import Final
 import orjson
 
 from harebell.administration.administration import Administration
+from harebell.administration.schedule import Schedule
 from harebell.administration.vhosts import find_vhost
 from harebell.content.table import Table
 from harebell.engine.commands import ClearParameter, SetParameter, SetVhostLimits
+from harebell.engine.metadata import SCHEDULE
 from harebell.engine.policies import ALL, Policy
 from harebell.engine.policy_checks import check_policy, check_vhost_limits, invalid
 from harebell.engine.policy_control import clear_policy, set_policy, set_vhost_limits
@@ -27,7 +29,7 @@ VHOST_LIMITS: Final = "vhost-limits"
 LIMITS: Final = "limits"
 """The one name a parameter of ``vhost-limits`` has."""
 
-KEPT: Final = ("federation", "federation-upstream", "federation-upstream-set", "shovel")
+KEPT: Final = ("federation", "federation-upstream", "federation-upstream-set", "shovel", SCHEDULE)
 """Components whose parameters are kept and shown."""
 
 GLOBAL: Final = ("", "")
@@ -83,6 +85,8 @@ def check_parameter(component: str, name: str, value: object) -> None:
         _check_name(component)
         _check_name(name)
         _json(value)
+        if component == SCHEDULE:
+            Schedule(value)
 
 
 def store_parameter(admin: Administration, vhost: str, component: str, name: str, value: object) -> int:

@@ -17,14 +17,11 @@ from harebell.engine.queues.queue import Queue
 from harebell.engine.redrive import MOVED, REFUSED, UNROUTABLE, Target, Waiting, origin, redrive, waiting
 from harebell.engine.vhost import Vhost
 from harebell.errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, BrokerError
-from harebell.paging import FLAGGED
+from harebell.paging import FLAGGED, PageUnreadable
 from harebell.ports import User
 
-SCAN_MOST: Final = 10_000
-"""Messages from the head of a queue that are looked through, in a search and for each step of a redrive."""
-
-SCAN_OCTETS: Final = 32 * 1024 * 1024
-"""Octets of messages looked through instead, where messages are large: they may have to be read from disk."""
+SLICE: Final = 100
+"""Messages of a queue that are looked up at once."""
 
 STEP_MOST: Final = 100
 """Messages sent back in one step."""
@@ -33,7 +30,7 @@ STEP_SCAN: Final = 500
 """Messages looked at in one step, most of which may not be meant."""
 
 TICK_SECONDS: Final = 0.02
-"""Between two steps of a redrive that has a rate."""
+"""Between two steps of a redrive that has a rate, or has to wait for the disk."""
 
 KEPT: Final = 100
 """Redrives that are remembered."""
@@ -90,17 +87,16 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def scan_most(queue: Queue) -> int:
-    """Give how many messages from the head of a queue are looked through."""
-    ready = int(queue.ready_count())
-    average = int(queue.ready_octets()) // max(ready, 1)
-    return max(STEP_MOST, min(SCAN_MOST, SCAN_OCTETS // max(average, 1)))
+def look_through(queue: Queue, position: int) -> Iterator[Waiting]:
+    """Read ready messages of a queue by position, which stay as they are, from a position to the last.
 
-
-def look_through(queue: Queue) -> Iterator[Waiting]:
-    """Read the first ready messages of a queue, which stay as they are: at most ``scan_most`` of them."""
-    for position, message, returns in queue.browse(scan_most(queue)):
-        yield waiting(position, message, returns & FLAGGED != 0)
+    Raises:
+        PageUnreadable: one of them is on disk, and cannot be read at the moment.
+    """
+    while entries := queue.browse_from(position, SLICE):
+        for at, message, returns in entries:
+            yield waiting(at, message, returns & FLAGGED != 0)
+        position = entries[-1][0] + 1
 
 
 class Redrive:
@@ -118,7 +114,7 @@ class Redrive:
     Attributes:
         state: ``RUNNING``, ``DONE``, ``CANCELLED`` or ``FAILED``.
         scanned, matched, moved, unroutable, refused: counts of messages.
-        complete: False if messages behind the first ``scan_most`` were not looked at.
+        complete: True once all messages were looked at.
         started_at, finished_at: unix milliseconds; the latter 0 while it runs.
         error: why it failed.
     """
@@ -145,13 +141,13 @@ class Redrive:
         self.rate = rate
         self.state = RUNNING
         self.scanned = self.matched = self.moved = self.unroutable = self.refused = 0
-        self.complete = True
+        self.complete = False
         self.started_at = started_at
         self.finished_at = 0
         self.error = ""
         # What arrives while it runs is not part of it: else a message that fails at once would go round.
         self._before = int(queue.next_position)
-        self._seen: set[int] = set()
+        self._position = 1
 
     def due(self, now: int) -> int:
         """Give how many messages the rate allows to send back at once.
@@ -176,28 +172,35 @@ class Redrive:
             return 0
         if self.limit is not None:
             most = min(most, self.limit - self.moved)
-        batch, more = self._next(min(most, STEP_MOST))
+        try:
+            batch, more = self._next(min(most, STEP_MOST))
+        except PageUnreadable:
+            return 0
         allowed = [found for found in batch if self._may_write(admin, found)]
         counts = redrive(self.vhost, admin.broker.journal, admin.broker.clock, self.queue, allowed, self.to)
         self.moved += counts[MOVED]
         self.unroutable += counts[UNROUTABLE]
         self.refused += counts[REFUSED] + len(batch) - len(allowed)
-        if counts[MOVED] == len(batch):
-            # They are there no longer: what is remembered is what has to be passed over.
-            self._seen.difference_update(found.position for found in batch)
-        if not (batch or more) or (self.limit is not None and self.moved >= self.limit):
+        if not more or (self.limit is not None and self.moved >= self.limit):
             self._end(admin, DONE)
         return counts[MOVED]
 
     def counting(self, admin: Administration) -> Iterator[None]:
-        """Count what would be sent back, as far as one scan sees, message by message, and change nothing."""
-        for found in self._unseen():
-            if self.limit is not None and self.matched >= self.limit:
+        """Count what would be sent back, message by message, and change nothing.
+
+        Raises:
+            PageUnreadable: one of them is on disk, and cannot be read at the moment.
+        """
+        for found in look_through(self.queue, 1):
+            if found.position >= self._before or (self.limit is not None and self.matched >= self.limit):
+                self.complete = found.position >= self._before
                 break
             self.scanned += 1
             if self.where.fits(found):
                 self.matched += 1
             yield
+        else:
+            self.complete = True
         self._end(admin, DONE)
 
     def cancel(self, admin: Administration) -> None:
@@ -214,32 +217,26 @@ class Redrive:
     def _end(self, admin: Administration, state: str) -> None:
         self.state = state
         self.finished_at = int(admin.broker.clock.wall)
-        self._seen.clear()
 
     def _next(self, most: int) -> tuple[list[Waiting], bool]:
-        """Give what is to be sent back next, and whether there is more to look at."""
+        """Give what is to be sent back next, and whether there may be more to look at."""
         batch: list[Waiting] = []
         looked = 0
-        for found in self._unseen(most if self.where.everything else STEP_SCAN):
-            if len(batch) >= most:
+        wanted = most if self.where.everything else STEP_SCAN
+        for position, message, returns in self.queue.browse_from(self._position, wanted):
+            if position >= self._before:
                 break
+            if len(batch) >= most:
+                return batch, True
             looked += 1
-            self._seen.add(found.position)
+            self.scanned += 1
+            self._position = position + 1
+            found = waiting(position, message, returns & FLAGGED != 0)
             if self.where.fits(found):
                 self.matched += 1
                 batch.append(found)
-        self.scanned += looked
+        self.complete = looked == 0
         return batch, looked > 0
-
-    def _unseen(self, wanted: int = SCAN_MOST) -> Iterator[Waiting]:
-        """Go through messages not looked at yet, those that were passed over or left being still there."""
-        bound = scan_most(self.queue)
-        newer = 0 if self.queue.ordered else int(self.queue.next_position) - self._before
-        most = min(bound, len(self._seen) + wanted + newer)
-        for position, message, returns in self.queue.browse(most):
-            if position < self._before and position not in self._seen:
-                yield waiting(position, message, returns & FLAGGED != 0)
-        self.complete = most < bound or int(self.queue.ready_count()) <= most
 
     def _may_write(self, admin: Administration, found: Waiting) -> bool:
         at = origin(found.deaths) if self.to is None else (self.to.exchange, [self.to.routing_key])
@@ -331,8 +328,10 @@ class Redrives:
         wait: float | None = None
         for job in list(self._jobs.values()):
             if job.state == RUNNING:
+                before = job.scanned
                 job.step(admin, job.due(now))
-                pause = 0.0 if job.rate is None else TICK_SECONDS
+                # The disk may be busy: what cannot be read now is asked for again.
+                pause = 0.0 if job.rate is None and job.scanned > before else TICK_SECONDS
                 wait = pause if wait is None else min(wait, pause)
         return wait
 

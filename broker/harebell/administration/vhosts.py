@@ -12,6 +12,7 @@ from harebell.content.table import Table
 from harebell.engine.commands import CreateVhost, DeleteVhost, SetVhostDefaultQueueType, SetVhostMetadata
 from harebell.engine.erlang_terms import term
 from harebell.engine.policy_checks import check_default_queue_type
+from harebell.engine.redeclaring import MODES, REDECLARE, STRICT
 from harebell.engine.vhost import Vhost
 from harebell.errors import NOT_FOUND, PRECONDITION_FAILED, BrokerError
 
@@ -39,6 +40,7 @@ def put_vhost(
     default_queue_type: str | None = None,
     tracing: bool | None = None,
     protected: bool | None = None,
+    redeclare: str | None = None,
     creator: str = "",
 ) -> int:
     """Create a virtual host, or describe an existing one anew.
@@ -52,6 +54,7 @@ def put_vhost(
         default_queue_type: type of queues declared without one; empty or ``undefined`` for the node's.
         tracing: noted and shown; nothing is traced.
         protected: whether the virtual host is refused to be deleted.
+        redeclare: what becomes of declarations that differ: ``strict``, ``warn`` or ``update``.
         creator: user who gets all permissions in a new virtual host; empty for nobody.
 
     Returns:
@@ -62,6 +65,7 @@ def put_vhost(
     """
     wanted = UNDEFINED if default_queue_type is None else default_queue_type
     check_vhost(name, description, tags, wanted)
+    check_redeclare(redeclare)
     broker = admin.broker
     lsn = 0
     if name not in broker.vhosts:
@@ -74,6 +78,10 @@ def put_vhost(
         metadata[TRACING] = tracing
     if protected is not None:
         metadata[PROTECTED] = protected
+    if redeclare is not None:
+        metadata[REDECLARE] = redeclare
+        if redeclare == STRICT:
+            del metadata[REDECLARE]
     if metadata != (vhost.metadata or {DESCRIPTION: "", TAGS: []}):
         lsn = max(lsn, broker.commit(SetVhostMetadata(name, metadata), durable=True))
     type_name = "" if wanted == UNDEFINED else wanted
@@ -97,6 +105,16 @@ def check_vhost(name: str, description: str, tags: Sequence[str], default_queue_
         )
     if default_queue_type != UNDEFINED:
         check_default_queue_type(default_queue_type)
+
+
+def check_redeclare(mode: str | None) -> None:
+    """Check what is to become of declarations that differ; None leaves it.
+
+    Raises:
+        BrokerError: PRECONDITION_FAILED.
+    """
+    if mode is not None and mode not in MODES:
+        raise BrokerError(PRECONDITION_FAILED, f"redeclare is one of {', '.join(MODES)}, not {term(mode)}")
 
 
 def _octets(text: str) -> int:

@@ -217,8 +217,8 @@ class Channel:
             message.arrived = self.clock.wall
             lsn: i64 = 0
             queues = route.queues
-            if route.durable and persistent:
-                lsn = enqueue(message, queues, True, self.connection.journal)
+            if (route.durable and persistent) or route.counting_ids:
+                lsn = enqueue(message, queues, route.durable, self.connection.journal)
             else:
                 for queue in queues:
                     if not queue.push(message):

@@ -67,4 +67,4 @@ def publish(caller: Caller, exchange: str, routing_key: str, header: bytes, body
     answer = b"".join(out.take())
     refused = read_i32_be(answer, 7) == BASIC_NACK
     release_channel(connection, channel)
-    return Published(routed, refused, int(caller.broker.journal.appended))
+    return Published(routed, refused, int(channel.confirms.awaited()))

@@ -15,6 +15,7 @@ from harebell.amqp.channel import Channel
 from harebell.amqp.connection import CLOSED, CLOSING, Connection
 from harebell.amqp.method_codec import encode
 from harebell.amqp.unacked import tag_of
+from harebell.engine.queues.browsing import BrowseView
 from harebell.errors import FRAME_ERROR, BrokerError
 
 REPLY_TEXT_MAX: Final = 255
@@ -92,7 +93,7 @@ def release_channel(connection: Connection, channel: Channel, failed: bool = Tru
     vhost = connection.vhost
     for tag in list(channel.consumers):
         consumer = channel.remove_consumer(tag)
-        if consumer is not None and vhost is not None:
+        if consumer is not None and vhost is not None and not isinstance(consumer.queue, BrowseView):
             delete_if_abandoned(connection, consumer.queue.name)
     if channel.reply_queue is not None and vhost is not None:
         vhost.reply_queues.pop(channel.reply_queue.name, None)

@@ -63,6 +63,10 @@ class Confirms:
         """Messages published and not yet confirmed."""
         return self.published - self._sent
 
+    def awaited(self) -> i64:
+        """Give the lsn that the confirm of everything published waits for; 0 if it waits for nothing."""
+        return self._lsn
+
     def emit(self, out: Outbox, channel: i16, durable: i64) -> bool:
         """Send what may be confirmed now; True if something still waits for the journal.
 

@@ -122,7 +122,9 @@ class Connection(SessionHandle):
         blocked: True while ``connection.blocked`` is in force.
         secure: True behind TLS.
         certificate_name: the user name that the client's verified certificate stands for, or None.
-        stalled: True while frames wait because the client has not read the answers to earlier ones.
+        stalled: True while frames wait because the client has not read the answers to earlier ones, or is
+            ahead of what a queue takes.
+        slow_until: clock milliseconds until it waits for a queue's publish rate; 0 if it does not.
         wants_close: True once the socket is to be closed after the outbox is written.
         connected_at: unix milliseconds.
         received_octets, received_chunks: read so far, and in how many goes.
@@ -171,6 +173,7 @@ class Connection(SessionHandle):
         self.has_published: bool = False
         self.blocked: bool = False
         self.stalled: bool = False
+        self.slow_until: i64 = 0
         self.wants_close: bool = False
         self.certificate_name: str | None = None
         self.secure: bool = False
@@ -305,9 +308,15 @@ class Connection(SessionHandle):
             elif kind == FRAME_BODY:
                 self._method = BASIC_PUBLISH
                 channel.add_body(data, start, end)
+                if self.slow_until != 0:
+                    self.stalled = True
+                    return True
             elif kind == FRAME_HEADER:
                 self._method = BASIC_PUBLISH
                 channel.begin_content(data, start, end)
+                if self.slow_until != 0:
+                    self.stalled = True
+                    return True
             elif kind == FRAME_METHOD and length >= 4:
                 method: i64 = i64(read_i32_be(data, start))
                 self._method = method

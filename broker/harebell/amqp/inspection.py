@@ -69,7 +69,7 @@ def connection_table(connection: Connection) -> Table:
         "vhost": "" if connection.vhost is None else connection.vhost.name,
         "user": user,
         "user_who_performed_action": user,
-        "state": "blocked" if connection.blocked else STATES[connection.phase],
+        "state": _state(connection),
         "host": host,
         "port": port,
         "peer_host": peer_host,
@@ -93,6 +93,13 @@ def connection_table(connection: Connection) -> Table:
     if isinstance(name, str):
         table["user_provided_name"] = name
     return table
+
+
+def _state(connection: Connection) -> str:
+    if connection.blocked:
+        return "blocked"
+    # RabbitMQ's word for who waits without having been told.
+    return "flow" if connection.slow_until != 0 else STATES[connection.phase]
 
 
 def channel_name(channel: Channel) -> str:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i16, i64
 
+from harebell.amqp.checking import asks_for_check, check
 from harebell.amqp.delivery import write_return
+from harebell.amqp.intake import slow_down
 from harebell.amqp.outbox import Outbox
-from harebell.amqp.transactions import Publish
+from harebell.amqp.transactions import UNTIL, Publish
 from harebell.content.message import Message
 from harebell.content.properties import (
     EXPIRATION,
@@ -24,9 +26,18 @@ from harebell.content.properties import (
 )
 from harebell.content.scanning import PLUS, expiration_of
 from harebell.engine.dead_letter import has_history, without_history
+from harebell.engine.delays import Delay, delay_of
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
+from harebell.engine.message_uids import asks_for_uid, with_uid
 from harebell.engine.queues.queue import Queue
-from harebell.engine.routing import Route, any_durable, any_keeping_all, enqueue, with_histories
+from harebell.engine.routing import (
+    Route,
+    any_durable,
+    any_keeping_all,
+    enqueue,
+    known_already,
+    with_histories,
+)
 from harebell.errors import (
     NO_CONSUMERS,
     NO_ROUTE,
@@ -73,8 +84,17 @@ def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes
     if properties.expiration_at >= 0 and not _is_usual_expiration(properties):
         check_expiration(properties.raw_text(EXPIRATION))
     queues = route.queues
+    ids = None if route.exchange is None else route.exchange.ids
+    if ids is not None and channel.transaction is None and ids.knows(header):
+        return known_already(ids, route.tally)
+    delay = _delay(channel, route, properties, header)
+    if delay is not None:
+        return _publish_later(channel, route, properties, delay, body)
     if properties.headers_start < 0 and properties.user_id_at < 0 and not route.dynamic:
-        return _hand_in(channel, route, _made(channel, route, properties, header, body, queues), queues)
+        message = _made(channel, route, properties, header, body, queues)
+        if asks_for_check(route, queues):
+            return _check_and_hand_in(channel, route, properties, message, queues, [])
+        return _hand_in(channel, route, message, queues)
     remembering: list[RecentHistoryExchange] = []
     keys = [route.routing_key]
     if properties.headers_start >= 0:
@@ -89,9 +109,70 @@ def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes
     if properties.user_id_at >= 0:
         _check_user_id(channel, properties)
     message = _made(channel, route, properties, header, body, queues)
+    if asks_for_check(route, queues):
+        return _check_and_hand_in(channel, route, properties, message, queues, remembering)
     for exchange in remembering:
         exchange.remember(message, properties)
     return _hand_in(channel, route, message, queues)
+
+
+def _delay(channel: Channel, route: Route, properties: Properties, header: bytes) -> Delay | None:
+    """Tell for how long the exchange delays a message; None, as mostly, if it does not."""
+    options = None if route.exchange is None else route.exchange.options
+    if options is None or not options.delayed:
+        return None
+    return delay_of(properties, header, options, channel.clock.wall)
+
+
+def _publish_later(channel: Channel, route: Route, properties: Properties, delay: Delay, body: bytes) -> i64:
+    """Check a message as any other, and put it where it waits until it is routed; so it counts as routed."""
+    vhost = channel.connection.vhost
+    user = channel.connection.user
+    exchange = route.exchange
+    assert vhost is not None and user is not None and exchange is not None and vhost.delays is not None
+    keys = [route.routing_key]
+    header = delay.header
+    if properties.headers_start >= 0:
+        # Its BCC header stays until then.
+        _sender_selected(properties, header, keys)
+        if not channel.connection.continues_death_history and has_history(properties.raw_headers()):
+            header = without_history(header)
+    vhost.check_keys(user, exchange, keys)
+    if properties.user_id_at >= 0:
+        _check_user_id(channel, properties)
+    queues: list[Queue] = [vhost.delays.queue_of(exchange.name)]
+    message = _made(channel, route, properties, header, body, queues)
+    message.arrived = delay.until
+    transaction = channel.transaction
+    before: i64 = 0 if transaction is None else len(transaction.publishes)
+    routed: i64 = route.tally.routed
+    if asks_for_check(route, queues):
+        lsn = _check_and_hand_in(channel, route, properties, message, queues, [])
+    else:
+        lsn = _hand_in(channel, route, message, queues)
+    if transaction is None:
+        # It is counted when it is routed.
+        route.tally.routed = routed
+    elif len(transaction.publishes) > before:
+        transaction.publishes[-1].delay = delay.milliseconds if delay.milliseconds > 0 else UNTIL
+    return lsn
+
+
+def _check_and_hand_in(
+    channel: Channel,
+    route: Route,
+    properties: Properties,
+    message: Message,
+    queues: list[Queue],
+    remembering: list[RecentHistoryExchange],
+) -> i64:
+    """Put a message where it fits the schemas; exchanges remember what fits somewhere."""
+    verdict = check(channel, route, properties, message, queues)
+    if verdict.ended:
+        return verdict.lsn
+    for exchange in remembering:
+        exchange.remember(message, properties)
+    return verdict.confirmed(_hand_in(channel, route, message, verdict.queues))
 
 
 def _made(
@@ -101,6 +182,8 @@ def _made(
     if properties.expiration_at >= 0:
         for queue in queues:
             queue.expect_deadlines()
+    if asks_for_uid(route, queues):
+        header = with_uid(properties, header, channel.connection.broker.uids, channel.clock.wall)
     persistent = properties.delivery_mode == 2 or any_keeping_all(queues)
     message = Message(route.address, header, body, persistent)
     message.arrived = channel.clock.wall
@@ -108,6 +191,7 @@ def _made(
 
 
 def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queue]) -> i64:
+    slow_down(channel, queues)
     durable = any_durable(queues)
     transaction = channel.transaction
     if transaction is not None:
@@ -133,7 +217,8 @@ def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queu
     if not queues:
         channel.unrouted(route, message)
     route.tally.routed += len(queues)
-    return enqueue(message, queues, durable, channel.connection.journal)
+    ids = None if route.exchange is None else route.exchange.ids
+    return enqueue(message, queues, durable, channel.connection.journal, ids)
 
 
 def _rewrite_reply_to(channel: Channel, properties: Properties, header: bytes) -> bytes:
@@ -176,8 +261,9 @@ def _sender_selected(properties: Properties, header: bytes, keys: list[str]) -> 
     Entries that are no strings are passed over (observed on RabbitMQ).
     """
     raw = properties.raw_headers()
-    has_cc = b"\x02CC" in raw
-    has_bcc = b"\x03BCC" in raw
+    # Not `in`, which tries whether the octets are a number first, and fails with an exception inside.
+    has_cc = raw.find(b"\x02CC") >= 0
+    has_bcc = raw.find(b"\x03BCC") >= 0
     if not has_cc and not has_bcc:
         return header
     headers = properties.headers()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import i64
 
 from harebell.content.message import Message
@@ -9,15 +11,23 @@ from harebell.engine.consumers import Unacked
 from harebell.engine.queues.queue import Queue
 from harebell.engine.routing import Route
 
+UNTIL: Final = -1
+"""The delay of a message that waits until a time."""
+
 
 class Publish:
-    """A publish held until commit: routed when it was published, and counted then, as RabbitMQ does."""
+    """A publish held until commit: routed when it was published, and counted then, as RabbitMQ does.
+
+    Attributes:
+        delay: milliseconds from the commit on for which the message is delayed; 0 for none, or ``UNTIL``.
+    """
 
     def __init__(self, message: Message, queues: list[Queue], durable: bool, route: Route) -> None:
         self.message = message
         self.queues = queues
         self.durable: bool = durable
         self.route = route
+        self.delay: i64 = 0
 
 
 class Transaction:

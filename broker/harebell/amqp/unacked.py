@@ -11,6 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from harebell.amqp.leases import NO_LIFE, Lease, own_timeout, shows_life
 from harebell.engine.consumers import Consumer, Unacked, acknowledgement_timeout
 from harebell.engine.queues.queue import Queue
 
@@ -27,10 +28,13 @@ class UnackedWindow:
     Attributes:
         shortest: the shortest acknowledgement timeout, in milliseconds, any of them may have but for the
             node's; 0 if there is none.
+        leases: by tag, the deliveries whose timeout is their own; None while there is none.
     """
 
     def __init__(self) -> None:
         self.shortest: i64 = 0
+        self.leases: dict[int, Lease] | None = None
+        self._read_to: i64 = 0
         self._looked_at: i64 = 0
         self._entries: list[Unacked] = []
         self._head: i64 = 0
@@ -55,7 +59,78 @@ class UnackedWindow:
         if timeout > 0 and (self.shortest == 0 or timeout < self.shortest):
             self.shortest = timeout
 
-    def overdue(self, now: i64, usual: i64) -> Unacked | None:
+    def read_headers(self) -> bool:
+        """Look for messages that say their own timeout among deliveries not looked at; True if one does.
+
+        Of very many the rest is looked at the next time.
+        """
+        entries = self._entries
+        size: i64 = len(entries)
+        found = False
+        if self._head >= size or entries[size - 1].tag <= self._read_to:
+            return False
+        index: i64 = self._after(self._read_to)
+        stop: i64 = min(size, index + LOOK_AT_MOST)
+        while index < stop:
+            entry = entries[index]
+            if not entry.settled:
+                timeout = own_timeout(entry)
+                if timeout >= 0:
+                    self._lease(entry, timeout)
+                    found = True
+            self._read_to = entry.tag
+            index += 1
+        return found
+
+    def _lease(self, entry: Unacked, timeout: i64) -> Lease:
+        leases = self.leases
+        if leases is None:
+            leases = self.leases = {}
+        lease = leases.get(entry.tag)
+        if lease is None:
+            lease = leases[entry.tag] = Lease(entry, timeout)
+        return lease
+
+    def lease_of(self, entry: Unacked) -> Lease:
+        """Tell what timeout a delivery goes by; what is given is kept only if ``renew`` made it."""
+        leases = self.leases
+        lease = None if leases is None else leases.get(entry.tag)
+        return Lease(entry, own_timeout(entry)) if lease is None else lease
+
+    def renew(self, entry: Unacked, now: i64) -> Lease:
+        """Have the time of a delivery count from now on."""
+        lease = self._lease(entry, own_timeout(entry))
+        lease.since = now
+        lease.renewals += 1
+        return lease
+
+    def held(self, tag: i64) -> Unacked | None:
+        """Give the delivery with a tag, which stays; None if that tag awaits no answer."""
+        if self._head >= len(self._entries):
+            return None
+        index: i64 = self._find(tag)
+        if index < 0 or self._entries[index].settled:
+            return None
+        return self._entries[index]
+
+    def _overdue_lease(
+        self, leases: dict[int, Lease], now: i64, usual: i64, silent: i64, beat: i64
+    ) -> Unacked | None:
+        for tag in list(leases):
+            lease = leases[tag]
+            entry = lease.entry
+            if entry.settled:
+                del leases[tag]
+                continue
+            timeout: i64 = lease.allowed(usual)
+            late = timeout > 0 and now - lease.since > timeout
+            if late and not shows_life(entry, timeout, silent, beat):
+                return entry
+        if not leases:
+            self.leases = None
+        return None
+
+    def overdue(self, now: i64, usual: i64, silent: i64 = NO_LIFE, beat: i64 = 0) -> Unacked | None:
         """Give a delivery that is unanswered for longer than it may be.
 
         A window whose oldest delivery is younger than every timeout costs nothing more; of others at most
@@ -64,7 +139,14 @@ class UnackedWindow:
         Args:
             now: clock milliseconds.
             usual: the node's timeout in milliseconds; 0 is none.
+            silent: milliseconds for which nothing came from the client.
+            beat: milliseconds between its heartbeats; 0 without.
         """
+        leases = self.leases
+        if leases is not None:
+            late = self._overdue_lease(leases, now, usual, silent, beat)
+            if late is not None:
+                return late
         entries = self._entries
         size: i64 = len(entries)
         shortest: i64 = self.shortest
@@ -79,9 +161,9 @@ class UnackedWindow:
             age: i64 = now - entry.delivered_at
             if age <= shortest:
                 break
-            if not entry.settled:
+            if not entry.settled and (leases is None or entry.tag not in leases):
                 timeout: i64 = acknowledgement_timeout(entry.queue, entry.consumer, usual)
-                if timeout > 0 and age > timeout:
+                if timeout > 0 and age > timeout and not shows_life(entry, timeout, silent, beat):
                     return entry
             self._looked_at = entry.tag
             index += 1

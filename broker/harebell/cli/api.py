@@ -143,6 +143,10 @@ class Api:
         """Create or change an object; tell whether it is new."""
         return self._status_of("PUT", path, body) == 201
 
+    def patch(self, *path: str, body: Any = None) -> None:
+        """Change parts of an object."""
+        self.call("PATCH", path, body=body)
+
     def post(self, *path: str, body: Any = None, query: Query | None = None) -> Any:
         """Have something done and return the answer."""
         return self.call("POST", path, body=body, query=query)
@@ -190,14 +194,17 @@ class Api:
         query: Query | None,
         headers: Mapping[str, str] | None,
     ) -> tuple[int, bytes]:
-        target = self.prefix + "/api/" + "/".join(quote(part, safe="") for part in path)
+        target = (
+            self.prefix + "/api/" + "/".join(quote(part, safe="", errors="surrogateescape") for part in path)
+        )
         if query:
-            target += "?" + urlencode(query)
+            target += "?" + urlencode(query, errors="surrogateescape")
         data = None if body is None else json.dumps(body).encode()
         # No Accept: RabbitMQ answers 406 to it where it has nothing to say, as when limits are deleted.
         sent = {"Content-Type": "application/json", **(headers or {})}
         if not self._anonymous:
-            sent["Authorization"] = "Basic " + b64encode(f"{self.user}:{self._password}".encode()).decode()
+            login = f"{self.user}:{self._password}".encode("utf-8", "surrogateescape")
+            sent["Authorization"] = "Basic " + b64encode(login).decode()
         again = self._connection is not None  # a server may have closed a connection that was idle
         while True:
             try:

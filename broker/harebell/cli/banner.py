@@ -37,7 +37,11 @@ def banner(
     rows = [
         ("AMQP", _amqp_urls(settings, listeners)),
         ("HTTP", _urls(listeners, "http", "/api/") + _urls(listeners, "https", "/api/")),
-        ("Metrics", _urls(listeners, "http/prometheus", "/metrics")),
+        (
+            "Metrics",
+            _urls(listeners, "http/prometheus", "/metrics")
+            + _urls(listeners, "https/prometheus", "/metrics"),
+        ),
         ("Data", str(data) if data else "in memory"),
         ("Runs", f"{hot_path}, on {loop} and Python {platform.python_version()}"),
         ("Seen as", f"{settings.compat.product} {settings.compat.version} by clients"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from harebell.cli.api import Api
@@ -60,8 +62,21 @@ def show(api: Api, name: str, form: str) -> None:
 @click.option("--user", metavar="NAME", help="All connections of this user.")
 @click.option("-p", "--vhost", metavar="VHOST", help="All connections to this virtual host.")
 @click.option("--reason", default="", help="What the client is told.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Close no more than this many.")
+@click.option(
+    "--spread", type=click.FloatRange(0), default=0, metavar="SECONDS", help="Close them over this time."
+)
 @with_api
-def close(api: Api, name: str | None, every: bool, user: str | None, vhost: str | None, reason: str) -> None:
+def close(
+    api: Api,
+    name: str | None,
+    every: bool,
+    user: str | None,
+    vhost: str | None,
+    reason: str,
+    limit: int | None,
+    spread: float,
+) -> None:
     """Close one connection, or all of a user, a virtual host or the broker."""
     if (name is not None) == bool(every or user or vhost):
         raise Failure("name a connection, or which with --all, --user or --vhost", USAGE)
@@ -69,7 +84,7 @@ def close(api: Api, name: str | None, every: bool, user: str | None, vhost: str 
         close_one(api, name, reason)
         say(f"closed {name}")
         return
-    count = close_connections(api, reason, user, vhost)
+    count = close_connections(api, reason, user, vhost, limit=limit, spread=spread)
     say(f"closed {amount(count, 'connection')}")
 
 
@@ -78,12 +93,31 @@ def close_one(api: Api, name: str, reason: str) -> None:
     api.delete("connections", name, headers={"X-Reason": reason} if reason else None)
 
 
-def close_connections(api: Api, reason: str, user: str | None, vhost: str | None) -> int:
-    """Close connections of a user, of a virtual host, or all; return how many there were."""
+def close_connections(
+    api: Api,
+    reason: str,
+    user: str | None,
+    vhost: str | None,
+    *,
+    limit: int | None = None,
+    delay: float = 0.0,
+    spread: float = 0.0,
+) -> int:
+    """Close connections of a user, of a virtual host, or all; return how many there were.
+
+    Args:
+        limit: close no more than this many; None for all.
+        delay: seconds between two.
+        spread: seconds over which all are closed, if that is longer.
+    """
     rows = api.get("connections", query={"columns": "name,user,vhost"})
     chosen = [row for row in rows if user in (None, row["user"]) and vhost in (None, row["vhost"])]
+    chosen = chosen[:limit]
+    delay = max(delay, spread / len(chosen)) if chosen else 0.0
+    began = time.monotonic()
     with Progress(len(chosen), "connections") as progress:
-        for row in chosen:
+        for number, row in enumerate(chosen):
+            time.sleep(max(0.0, began + number * delay - time.monotonic()))
             try:
                 close_one(api, row["name"], reason)
             except Failure as error:

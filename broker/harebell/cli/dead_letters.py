@@ -62,11 +62,13 @@ def dead_letters(api: Api, queue: str, vhost: str, where: tuple[str, ...], limit
     query |= {key: value for key, value in wanted.items() if key != "headers"}
     query |= {f"header.{name}": value for name, value in wanted.get("headers", {}).items()}
     found = api.get("x", "dead-letters", vhost, queue, query=query)
+    while not found["complete"]:
+        query |= {"from": found["next"], "limit": limit - len(found["items"])}
+        found = _together(found, api.get("x", "dead-letters", vhost, queue, query=query))
     if form == "json":
         emit([json_text(found)])
         return
-    rest = "" if found["complete"] else "; there are more behind those"
-    emit([f"{found['matched']:,} of the first {found['scanned']:,} messages fit{rest}"])
+    emit([f"{found['matched']:,} of {amount(found['scanned'], 'message')} fit"])
     emit(fields([(f"by {name}", counts or None) for name, counts in found["by"].items()]))
     columns = [Column("position", "no"), Column("reason"), Column("queue"), Column("exchange")]
     columns += [
@@ -77,6 +79,18 @@ def dead_letters(api: Api, queue: str, vhost: str, where: tuple[str, ...], limit
     ]
     if found["items"]:
         emit(table([{**one, "payload": str(one["payload"])[:40]} for one in found["items"]], columns))
+
+
+def _together(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Add up two parts of a search."""
+    by = {
+        name: {
+            key: counts.get(key, 0) + before["by"][name].get(key, 0) for key in (*before["by"][name], *counts)
+        }
+        for name, counts in found["by"].items()
+    }
+    sums = {name: before[name] + found[name] for name in ("scanned", "matched", "items")}
+    return {**found, **sums, "by": by}
 
 
 @queues.command()

@@ -14,7 +14,7 @@ from harebell.cli.api import Api
 from harebell.cli.exits import CANNOT_CREATE, DATA, USAGE, Failure
 from harebell.cli.nouns import Noun
 from harebell.cli.options import connection_options, open_api, quiet_option, with_api
-from harebell.cli.output import amount, emit, json_text, mark, printable, say
+from harebell.cli.output import amount, emit, json_text, mark, printable, say, warn
 from harebell.cli.progress import Progress
 
 DIFFERENT = 1
@@ -120,8 +120,15 @@ def count(found: Definitions) -> int:
 @click.argument("file", default="-")
 @click.option("-p", "--vhost", metavar="VHOST", help="Into this virtual host, what came from another one.")
 @click.option("--skip-if-unchanged", is_flag=True, help="Do nothing when all of it is there as it is.")
+@click.option(
+    "--skip-unknown",
+    is_flag=True,
+    help="Leave out what is not known here, as of plugins, and say what it is.",
+)
 @with_api
-def import_definitions(api: Api, file: str, vhost: str | None, skip_if_unchanged: bool) -> None:
+def import_definitions(
+    api: Api, file: str, vhost: str | None, skip_if_unchanged: bool, skip_unknown: bool
+) -> None:
     """Read definitions from a file, or the standard input; what is there already is changed or kept."""
     found = read(file)
     if skip_if_unchanged:
@@ -129,19 +136,34 @@ def import_definitions(api: Api, file: str, vhost: str | None, skip_if_unchanged
         if not any(change.startswith(("+", "~")) for change in changes(now, found)):
             say("nothing to import")
             return
-    load(api, found, vhost)
-    say(f"imported {amount(count(found), 'object')}")
+    skipped = load(api, found, vhost, skip_unknown)
+    for sentence in skipped:
+        warn(printable(sentence))
+    unknown = f", with warnings: {len(skipped)}" if skipped else ""
+    say(f"imported {amount(count(found), 'object')}{unknown}")
 
 
-def load(api: Api, found: Definitions, vhost: str | None) -> None:
-    """Import definitions: small ones in one request, large ones part by part, with a bar."""
+def load(api: Api, found: Definitions, vhost: str | None, skip_unknown: bool = False) -> list[str]:
+    """Import definitions: small ones in one request, large ones part by part, with a bar.
+
+    Args:
+        skip_unknown: whether to leave out what the broker does not know, which it refuses otherwise.
+
+    Returns:
+        What the broker left out, or warns of, if asked to.
+    """
     api.timeout = max(api.timeout, 300.0)
+    query = {"unknown": "skip"} if skip_unknown else None
+    said: list[str] = []
     path = ("definitions",) if vhost is None else ("definitions", vhost)
     parts = list(_parts(found))
     with Progress(count(found), "objects") as progress:
         for part in parts:
-            api.post(*path, body=part)
+            answer = api.post(*path, body=part, query=query)
+            if isinstance(answer, dict):  # RabbitMQ knows no such thing, and answers nothing
+                said += [*answer.get("skipped", ()), *answer.get("warnings", ())]
             progress.advance(count(part))
+    return said
 
 
 def _parts(found: Definitions) -> Iterator[Definitions]:

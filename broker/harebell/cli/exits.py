@@ -20,6 +20,9 @@ CONFIG = 78
 INTERRUPTED = 130
 
 _BIND_ADDRESS = re.compile(r"\('([^']*)', (\d+)[,)]")
+OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""Why the standard output takes no more, other than that its reader has gone."""
+
 _BIND_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT)
 
 

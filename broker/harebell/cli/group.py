@@ -1,5 +1,6 @@
 """The group of commands: knows each by name and one line of help, and imports it when it is used."""
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import click
 
 from harebell import __version__
-from harebell.cli.exits import INTERRUPTED, OK, USAGE, Failure, report
+from harebell.cli.exits import INTERRUPTED, IO_FAILED, OK, OUTPUT_ERRORS, USAGE, Failure, report
 from harebell.cli.options import connection_options, quiet_option
 
 
@@ -32,13 +33,21 @@ SECTIONS = {
         ),
         "log-level": Entry("harebell.cli.node:log_level", "Show or change how much a broker logs."),
         "audit": Entry("harebell.cli.node:audit", "List who did what over the HTTP API."),
+        "alarms": Entry("harebell.cli.maintenance:alarms", "Show alarms, change when they come up."),
+        "listeners": Entry("harebell.cli.maintenance:listeners", "List listeners, suspend, resume them."),
+        "log": Entry("harebell.cli.maintenance:log", "Print the last lines of a broker's log."),
+        "drain": Entry("harebell.cli.maintenance:drain", "Take a broker out of service, bit by bit."),
+        "revive": Entry("harebell.cli.maintenance:revive", "Put a drained broker back into service."),
         "stop": Entry("harebell.cli.node:stop", "Stop a broker in good order."),
     },
     "Queues and messages": {
         "queues": Entry("harebell.cli.dead_letters:queues", "List, declare, purge, peek, redrive queues."),
         "exchanges": Entry("harebell.cli.topology:exchanges", "List, declare, delete exchanges."),
+        "delayed": Entry("harebell.cli.delayed:delayed", "List delayed messages, cancel or deliver them."),
+        "messages": Entry("harebell.cli.browsing:messages", "Browse messages; delete, move, retry one."),
         "bindings": Entry("harebell.cli.topology:bindings", "List, make, remove bindings."),
         "streams": Entry("harebell.cli.streams:streams", "Read streams, see how far readers are behind."),
+        "schemas": Entry("harebell.cli.schemas:schemas", "Register schemas of messages, try messages."),
         "publish": Entry("harebell.cli.messages:publish", "Publish messages."),
         "get": Entry("harebell.cli.messages:get", "Take messages out of a queue and print them."),
         "tail": Entry("harebell.cli.messages:tail", "Print what is published to an exchange from now on."),
@@ -88,7 +97,7 @@ ALIASES = {
     "overview": "status",
     "stream": "streams",
     "show": "status",
-    "drain": "stop",
+    "logs": "log",
     "bench": "perf",
 }
 """Names people try, beside those of the commands."""
@@ -206,4 +215,13 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `harebell config default | head`
         sys.stderr.close()
         return OK
+    except OSError as error:
+        if error.filename is not None or error.errno not in OUTPUT_ERRORS:
+            raise
+        report(f"the output cannot be written: {error.strerror}")
+        # What is left in the buffer would be tried again at the end of the process, and change its exit code.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+        return IO_FAILED
     return result if isinstance(result, int) else OK

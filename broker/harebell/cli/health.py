@@ -94,7 +94,7 @@ def port_listener(api: Api, port: int) -> None:
 @click.argument("protocol")
 @with_api
 def protocol_listener(api: Api, protocol: str) -> None:
-    """The broker listens for a protocol: amqp, amqp/ssl, http, https, http/prometheus."""
+    """The broker listens for a protocol: amqp, amqp/ssl, http, https, http/prometheus, https/prometheus."""
     _require(api, f"{protocol} is listened for", "protocol-listener", protocol)
 
 

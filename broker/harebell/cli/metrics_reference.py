@@ -31,6 +31,9 @@ scrape_configs:
       - targets: ["localhost:15692"]
 ```
 
+With a certificate in `[tls]` they are on port 15691 over TLS too (`metrics.tls_port`). Answers are compressed
+for who asks for gzip, as Prometheus does.
+
 Errors and latencies have series of their own for the `metrics.max_labels` queues that count most; all others
 are added up as queue `other`. `/metrics/detailed` has them for all queues.
 

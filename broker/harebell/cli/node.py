@@ -1,4 +1,4 @@
-"""``harebell log-level``, ``stop``, ``drain`` and ``audit``: about a running broker itself."""
+"""``harebell log-level``, ``stop`` and ``audit``: about a running broker itself."""
 
 from __future__ import annotations
 

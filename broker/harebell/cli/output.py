@@ -91,7 +91,7 @@ def plain(value: Any) -> str:
 def use_colour(stream: Any = None) -> bool:
     """Say whether colours are wanted: on a terminal, unless NO_COLOR is set."""
     stream = stream or sys.stdout
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+    return stream is not None and bool(stream.isatty()) and not os.environ.get("NO_COLOR")
 
 
 def bold(text: str) -> str:

@@ -1,4 +1,4 @@
-"""``harebell queues``: list, show, declare, delete, purge, get, peek, redrive."""
+"""``harebell queues``: list, show, declare, change, delete, purge, pause, get, peek, redrive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harebell.cli.options import (
     vhost_option,
     with_api,
 )
-from harebell.cli.output import Column, emit, fields, json_text, say, value_at
+from harebell.cli.output import Column, emit, fields, json_text, say, table, value_at
 
 COLUMNS = (
     Column("vhost"),
@@ -32,6 +32,15 @@ COLUMNS = (
     Column("message_stats.publish_details.rate", "in/s"),
     Column("message_stats.deliver_get_details.rate", "out/s"),
     Column("policy"),
+)
+LEASES = (
+    Column("channel"),
+    Column("consumer_tag"),
+    Column("delivery_tag"),
+    Column("age", "age in ms"),
+    Column("remaining", "remaining ms"),
+    Column("mode"),
+    Column("renewals"),
 )
 TYPES = click.Choice(["classic", "quorum", "stream"])
 
@@ -86,6 +95,7 @@ def show(api: Api, queue: str, vhost: str, form: str) -> None:
         ("virtual host", found.get("vhost")),
         ("type", found.get("type")),
         ("state", found.get("state")),
+        ("paused", found.get("paused")),
         ("flags", flags or None),
         ("ready", found.get("messages_ready")),
         ("unacknowledged", found.get("messages_unacknowledged")),
@@ -156,6 +166,70 @@ def purge(api: Api, queue: str, vhost: str) -> None:
     """Remove the messages that are ready in a queue."""
     api.delete("queues", vhost, queue, "contents")
     say(f"purged queue {queue!r}")
+
+
+@queues.command("set-argument")
+@click.argument("queue")
+@click.argument("pairs", metavar="KEY=VALUE...", nargs=-1, required=True)
+@vhost_option
+@with_api
+def set_argument(api: Api, queue: str, pairs: tuple[str, ...], vhost: str) -> None:
+    """Change arguments of a queue that is there; KEY=null takes one away."""
+    api.patch("queues", vhost, queue, body={"arguments": read_arguments(pairs, None)})
+    say(f"changed queue {queue!r}")
+
+
+@queues.command()
+@click.argument("queue")
+@vhost_option
+@click.option("--for", "seconds", type=click.FloatRange(0.001), help="Seconds; until `resume` when absent.")
+@click.option("--reason", default="", help="For who wonders why.")
+@with_api
+def pause(api: Api, queue: str, vhost: str, seconds: float | None, reason: str) -> None:
+    """Have a queue take messages and deliver none."""
+    body = {"for_ms": None if seconds is None else max(1, int(seconds * 1000)), "reason": reason}
+    api.put("x", "queues", vhost, queue, "pause", body=body)
+    say(f"paused queue {queue!r}")
+
+
+@queues.command()
+@click.argument("queue")
+@vhost_option
+@with_api
+def resume(api: Api, queue: str, vhost: str) -> None:
+    """Have a paused queue deliver again."""
+    api.put("x", "queues", vhost, queue, "resume", body={})
+    say(f"resumed queue {queue!r}")
+
+
+@queues.command()
+@click.argument("queue")
+@vhost_option
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Shown at most."
+)
+@form_option
+@with_api
+def leases(api: Api, queue: str, vhost: str, limit: int, form: str) -> None:
+    """List deliveries that wait for an answer, and how long they may."""
+    found = api.get("x", "leases", vhost, queue, query={"limit": limit})
+    emit([json_text(found["items"])] if form == "json" else table(found["items"], LEASES))
+
+
+@queues.command("renew-lease")
+@click.argument("queue")
+@click.argument("delivery_tag", type=click.IntRange(1))
+@vhost_option
+@click.option("--consumer-tag", help="Of the consumer that got it.")
+@click.option("--channel", help="Name of the channel it went to, as `leases` lists it.")
+@with_api
+def renew_lease(
+    api: Api, queue: str, delivery_tag: int, vhost: str, consumer_tag: str | None, channel: str | None
+) -> None:
+    """Have the acknowledgement timeout of a delivery begin anew."""
+    body = {"delivery_tag": delivery_tag, "consumer_tag": consumer_tag, "channel": channel}
+    api.put("x", "leases", vhost, queue, body=body)
+    say(f"renewed delivery {delivery_tag}")
 
 
 @queues.command()

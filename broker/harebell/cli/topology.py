@@ -105,6 +105,17 @@ def declare(
     say(f"declared exchange {exchange!r}" if new else f"exchange {exchange!r} is there already")
 
 
+@exchanges.command("set-argument")
+@click.argument("exchange")
+@click.argument("pairs", metavar="KEY=VALUE...", nargs=-1, required=True)
+@vhost_option
+@with_api
+def set_argument(api: Api, exchange: str, pairs: tuple[str, ...], vhost: str) -> None:
+    """Change arguments of an exchange that is there; KEY=null takes one away."""
+    api.patch("exchanges", vhost, exchange, body={"arguments": read_arguments(pairs, None)})
+    say(f"changed exchange {exchange!r}")
+
+
 @exchanges.command()
 @click.argument("exchange")
 @vhost_option

@@ -57,6 +57,16 @@ def add(
     say(f"added virtual host {vhost!r}" if new else f"virtual host {vhost!r} is there already")
 
 
+@vhosts.command("set-redeclare")
+@click.argument("vhost")
+@click.argument("mode", type=click.Choice(["strict", "warn", "update"]))
+@with_api
+def set_redeclare(api: Api, vhost: str, mode: str) -> None:
+    """Say what becomes of declarations whose arguments differ from what is there."""
+    api.put("vhosts", vhost, body={**described(api.get("vhosts", vhost)), "redeclare": mode})
+    say(f"declarations that differ in {vhost!r}: {mode}")
+
+
 def vhost_body(description: str, tags: str, queue_type: str | None, tracing: bool = False) -> dict[str, Any]:
     """Return the body of a request that adds a virtual host; what was not named is not in it."""
     body: dict[str, Any] = {}

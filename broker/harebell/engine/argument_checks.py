@@ -89,6 +89,11 @@ def key_name(value: object) -> str | None:
     return "empty" if value == "" else short_text(value)
 
 
+def header_name(value: object) -> str | None:
+    """Check for the name of a header."""
+    return "empty" if value == "" else short_text(value)
+
+
 def boolean(value: object) -> str | None:
     """Check for true or false."""
     return None if isinstance(value, bool) else of_another_type(value)
@@ -111,6 +116,24 @@ def interval_ms(interval: str) -> int:
     if unit not in UNIT_SECONDS or not number.isascii() or not number.isdecimal() or len(number) > 255:
         return -1
     return min(int(number) * UNIT_SECONDS[unit] * 1000, LONGEST_MS)
+
+
+def interval_of(value: object) -> int:
+    """Give the milliseconds of an interval as arguments have it: whole milliseconds, or text; -1 for none."""
+    if type(value) is int:
+        return min(value, LONGEST_MS)
+    if not isinstance(value, str):
+        return -1
+    if value.isascii() and value.isdecimal() and len(value) <= 255:
+        return min(int(value), LONGEST_MS)
+    return interval_ms(value)
+
+
+def interval(value: object) -> str | None:
+    """Check for a time: milliseconds, or text such as ``10m``, a number and one unit of Y M D h m s."""
+    if type(value) is not int and not isinstance(value, str):
+        return of_another_type(value)
+    return None if interval_of(value) > 0 else "invalid_interval"
 
 
 def age(value: object) -> str | None:

@@ -19,7 +19,9 @@ from harebell.engine.argument_checks import (
     age,
     anything,
     boolean,
+    header_name,
     integer,
+    interval,
     key_name,
     mirrored_nodes,
     of_another_type,
@@ -34,6 +36,7 @@ from harebell.errors import PRECONDITION_FAILED, BrokerError
 
 TEN_YEARS_MS: Final = 315_360_000_000
 MOST_REMEMBERED: Final = 10_000_000
+FASTEST: Final = 10_000_000
 CLASSIC: Final = frozenset({"classic"})
 QUORUM: Final = frozenset({"quorum"})
 CLASSIC_AND_QUORUM: Final = CLASSIC | QUORUM
@@ -52,6 +55,9 @@ DEAD_LETTER_ROUTING_KEY: Final = "x-dead-letter-routing-key"
 SINGLE_ACTIVE_CONSUMER: Final = "x-single-active-consumer"
 ALTERNATE_EXCHANGE: Final = "alternate-exchange"
 """Keys other modules look at."""
+
+FIXED_OPTIONS: Final = ("segment_octets",)
+"""What a policy sets that counts when a queue is declared."""
 
 Preference = Callable[[object, object, str], bool]
 """Tells whether a policy's value goes before an argument's in a queue of a type."""
@@ -130,6 +136,11 @@ class QueueArgument(NamedTuple):
     option: str = ""
     policy: ByPolicy | None = None
 
+    @property
+    def changes(self) -> bool:
+        """Tell whether it can be changed while the queue is there: what a policy can change, mostly."""
+        return bool(self.option) and self.policy is not None and self.option not in FIXED_OPTIONS
+
 
 QUEUE_ARGUMENTS: Final = (
     QueueArgument("x-queue-type", ALL_TYPES, text, True, "Queue type: classic, quorum or stream.", True),
@@ -154,18 +165,32 @@ QUEUE_ARGUMENTS: Final = (
     QueueArgument("x-quorum-target-group-size", QUORUM, integer(1), False, "Replicas to aim for; one node holds one copy.", policy=ByPolicy("target group size", lower, True, key="target-group-size", check=integer(0))),
     QueueArgument("x-consumer-timeout", CLASSIC_AND_QUORUM, integer(0, TEN_YEARS_MS), True, "Milliseconds a client may hold a message unanswered before its channel is closed; 0 is for ever.", True, option="consumer_timeout", policy=ByPolicy("consumer timeout", lower_timeout)),
     QueueArgument("x-consumer-disconnected-timeout", QUORUM, integer(0, TEN_YEARS_MS), False, "Accepted for newer clients; a lost consumer is known at once on one node.", policy=ByPolicy("consumer disconnected timeout", lower)),
-    QueueArgument("x-delayed-retry-type", QUORUM, one_of("disabled", "all", "failed", "returned"), True, "Which returned messages wait before they are delivered again.", True, option="delayed_retry_type", policy=ByPolicy("delayed retry type")),
-    QueueArgument("x-delayed-retry-min", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds the first retry waits.", True, option="delayed_retry_min", policy=ByPolicy("delayed retry minimum", lower)),
-    QueueArgument("x-delayed-retry-max", QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds a retry waits at most.", True, option="delayed_retry_max", policy=ByPolicy("delayed retry maximum", lower)),
+    QueueArgument("x-delayed-retry-type", CLASSIC_AND_QUORUM, one_of("disabled", "all", "failed", "returned"), True, "Which returned messages wait before they are delivered again.", True, option="delayed_retry_type", policy=ByPolicy("delayed retry type")),
+    QueueArgument("x-delayed-retry-min", CLASSIC_AND_QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds the first retry waits.", True, option="delayed_retry_min", policy=ByPolicy("delayed retry minimum", lower)),
+    QueueArgument("x-delayed-retry-backoff", CLASSIC_AND_QUORUM, one_of("linear", "exponential", "constant"), True, "How the wait grows with each retry: by the minimum (`linear`, the default), twice as long each time (`exponential`), or not at all (`constant`).", True, option="delayed_retry_backoff", policy=ByPolicy("delayed retry backoff")),
+    QueueArgument("x-delayed-retry-jitter", CLASSIC_AND_QUORUM, integer(0, 100), True, "Per cent of each wait that may be left out, so that what failed together does not come back together.", True, option="delayed_retry_jitter", policy=ByPolicy("delayed retry jitter")),
+    QueueArgument("x-delayed-retry-attempts", CLASSIC_AND_QUORUM, integer(1), True, "Deliveries of a message in all; what comes back from the last one is dead-lettered with reason `delivery_limit`.", True, option="delayed_retry_attempts", policy=ByPolicy("delayed retry attempts", lower)),
+    QueueArgument("x-delayed-retry-max", CLASSIC_AND_QUORUM, integer(1, TEN_YEARS_MS), True, "Milliseconds a retry waits at most.", True, option="delayed_retry_max", policy=ByPolicy("delayed retry maximum", lower)),
     QueueArgument("x-member-placement-tag", QUORUM, text, False, "Where replicas go; one node holds one copy."),
+    QueueArgument("x-group-header", CLASSIC_AND_QUORUM, header_name, True, "Header by which messages are grouped: those with the same value, text or a number, go to one consumer at a time, in order.", True, option="group_header", policy=ByPolicy("group header")),
+    QueueArgument("x-fair-header", CLASSIC_AND_QUORUM, header_name, True, "Header by whose values, text or a number, deliveries are shared out evenly, in turns.", True, option="fair_header", policy=ByPolicy("fair header")),
+    QueueArgument("x-delivery-rate", CLASSIC_AND_QUORUM, integer(1, FASTEST), True, "Messages a second the queue delivers at most, evenly.", True, option="delivery_rate", policy=ByPolicy("delivery rate", lower, True)),
+    QueueArgument("x-publish-rate", CLASSIC_AND_QUORUM, integer(1, FASTEST), True, "Messages a second that may be published to the queue: connections that publish more are read more slowly; nothing is refused.", True, option="publish_rate", policy=ByPolicy("publish rate", lower, True)),
+    QueueArgument("x-max-unacked", CLASSIC_AND_QUORUM, integer(1), True, "Deliveries that may be unanswered at once, of all consumers together; the others wait in the queue.", True, option="max_unacked", policy=ByPolicy("maximum of unacknowledged deliveries", lower, True)),
     QueueArgument("x-retain", CLASSIC_AND_QUORUM, age, True, "How long what was published stays readable with `x-stream-offset`, acknowledged or not; for durable queues.", True),
     QueueArgument("x-retain-bytes", CLASSIC_AND_QUORUM, integer(0), True, "Bytes that stay readable so.", True),
     QueueArgument("x-max-age", STREAM, age, True, "How long a stream keeps its messages.", True, option="max_age", policy=ByPolicy("max age")),
     QueueArgument("x-stream-max-segment-size-bytes", STREAM, segment_size, True, "Size of a stream's segment files, default 64 MiB; counts when it is declared.", True, option="segment_octets", policy=ByPolicy("segment size", lower, check=integer(0))),
     QueueArgument("x-stream-filter-size-bytes", STREAM, integer(16, 255), True, "Accepted; filters are exact here.", policy=ByPolicy("filter size", lower)),
-    QueueArgument("x-deduplication-window", STREAM, integer(1, MOST_REMEMBERED), True, "So many of the last messages are remembered by their id: one whose id was taken already is confirmed and not stored.", True, option="deduplication_window", policy=ByPolicy("de-duplication window", lower)),
-    QueueArgument("x-deduplication-header", STREAM, short_text, True, "Header that holds the id for `x-deduplication-window`; the `message-id` property if absent.", True, option="deduplication_header", policy=ByPolicy("de-duplication header")),
+    QueueArgument("x-deduplication-window", ALL_TYPES, integer(1, MOST_REMEMBERED), True, "So many of the last messages are remembered by their id: one whose id was taken already is confirmed and not stored.", True, option="deduplication_window", policy=ByPolicy("de-duplication window", lower)),
+    QueueArgument("x-deduplication-interval", ALL_TYPES, interval, True, "How long an id is remembered, such as `10m`, or milliseconds; without a window for the last 1,000,000 messages at most.", True, option="deduplication_interval", policy=ByPolicy("de-duplication interval")),
+    QueueArgument("x-deduplication-header", ALL_TYPES, short_text, True, "Header that holds the id for these; the `message-id` property if absent.", True, option="deduplication_header", policy=ByPolicy("de-duplication header")),
+    QueueArgument("x-message-uid", ALL_TYPES, boolean, True, "Give each published message without one a header `x-message-uid`, unique and ascending, that it keeps.", True, option="message_uid", policy=ByPolicy("message uid")),
     QueueArgument("x-compact-key", STREAM, key_name, True, "Keep the last message of each key: `routing-key`, `message-id`, or the name of a header with text or a number; an empty body deletes its key.", True, option="compact_key", policy=ByPolicy("compact key")),
+    QueueArgument("x-schema", ALL_TYPES, short_text, True, "Subject whose schema messages must fit to be put into the queue.", True, option="schema", policy=ByPolicy("schema subject", operator=True)),
+    QueueArgument("x-schema-version", ALL_TYPES, integer(1, 2**31 - 1), True, "The one version that counts; the latest, or the one a message names, if absent.", True, option="schema_version", policy=ByPolicy("schema version", operator=True)),
+    QueueArgument("x-schema-mode", ALL_TYPES, one_of("reject", "refuse", "dead-letter"), True, "What becomes of messages that do not fit: a nack (`reject`, the default), the channel is closed with 406 (`refuse`), or the dead-letter exchange gets them with reason `invalid`.", True, option="schema_mode", policy=ByPolicy("schema mode", operator=True)),
+    QueueArgument("x-schema-max-bytes", ALL_TYPES, integer(1, 16 * 1024 * 1024), True, "Longest body that is checked, default 256 KiB; longer ones do not fit.", True, option="schema_max_octets", policy=ByPolicy("schema maximum of bytes", lower, True)),
     QueueArgument("x-initial-cluster-size", STREAM, integer(1), False, "Replicas to start with; one node holds one copy.", policy=ByPolicy("cluster size", lower, check=integer(0))),
 )  # fmt: skip
 
@@ -173,6 +198,20 @@ QUEUE_ROWS: Final = {row.key: row for row in QUEUE_ARGUMENTS}
 
 CONSUMER_PRIORITY: Final = "x-priority"
 CONSUMER_TIMEOUT: Final = "x-consumer-timeout"
+ACK_TIMEOUT_MODE: Final = "x-ack-timeout-mode"
+ACK_TIMEOUT: Final = "x-ack-timeout"
+"""A header of a published message: milliseconds its deliveries may stay unanswered."""
+
+ELAPSED: Final = "elapsed"
+LIVENESS: Final = "liveness"
+"""Modes: the time since the delivery counts, or only that for which nothing came from the connection."""
+
+FILTER: Final = "x-filter"
+BROWSE: Final = "x-browse"
+BROWSE_FROM: Final = "x-browse-from"
+POSITION: Final = "x-position"
+"""Also the header of what a browser gets."""
+
 STREAM_CONSUMER: Final = "x-stream-consumer"
 STREAM_FILTER: Final = "x-stream-filter"
 STREAM_MATCH_UNFILTERED: Final = "x-stream-match-unfiltered"
@@ -183,11 +222,39 @@ STREAM_FILTER_VALUE: Final = "x-stream-filter-value"
 EXPECTED_OFFSET: Final = "x-expected-offset"
 """Headers of messages published to streams: what filters go by; the offset without which it is not taken."""
 
+MESSAGE_UID: Final = "x-message-uid"
+"""The argument that asks for it, and the header of a published message that the broker gave an id."""
+
+DELAYED_TYPE: Final = "x-delayed-type"
+"""Argument of an exchange of type ``x-delayed-message``: by the rules of which type it routes."""
+
+DELAY: Final = "x-delay"
+DELIVER_AT: Final = "x-deliver-at"
+"""Headers of a published message: milliseconds it is delayed, or until when; the first also an argument."""
+
+SCHEMA: Final = "x-schema"
+SCHEMA_VERSION: Final = "x-schema-version"
+SCHEMA_ERROR: Final = "x-schema-error"
+"""An argument, and headers: the subject; its version a message goes by; what was wrong with a dead letter."""
+
 CONSUMER_ARGUMENTS: Final = {
     "x-priority": (CLASSIC_AND_QUORUM, "Higher is served first; any whole number, default 0."),
     "x-consumer-timeout": (
         ALL_TYPES,
         "Milliseconds this consumer may hold a message unanswered; 0 is for ever.",
+    ),
+    "x-ack-timeout-mode": (
+        ALL_TYPES,
+        "`liveness`: deliveries of this consumer do not time out while its connection shows life; `elapsed` (the default): they do.",
+    ),
+    "x-browse": (
+        CLASSIC_AND_QUORUM,
+        "True to look only: the consumer gets copies of the ready messages, which stay where they are.",
+    ),
+    "x-browse-from": (CLASSIC_AND_QUORUM, "Position of the first message a browser wants, default 1."),
+    "x-filter": (
+        CLASSIC_AND_QUORUM,
+        "Which messages this consumer wants: a table of headers as in bindings of a headers exchange, or a condition such as `colour = 'red' AND properties.priority > 4`.",
     ),
     "x-single-active-consumer": (
         STREAM,
@@ -226,10 +293,23 @@ class ExchangeArgument(NamedTuple):
 
 EXCHANGE_ARGUMENTS: Final = (
     ExchangeArgument("alternate-exchange", "all", "Exchange that gets what this one routes nowhere.", ByPolicy("alternate exchange name", key=ALTERNATE_EXCHANGE, types=ALL_TYPES, check=short_text)),
+    ExchangeArgument("x-deduplication-window", "all", "So many of the last ids published to the exchange are remembered: a message whose id was taken already is confirmed and goes nowhere.", ByPolicy("de-duplication window", lower), integer(1, MOST_REMEMBERED), "deduplication_window"),
+    ExchangeArgument("x-deduplication-interval", "all", "How long an id is remembered, such as `10m`, or milliseconds; without a window the last 1,000,000 at most.", ByPolicy("de-duplication interval"), interval, "deduplication_interval"),
+    ExchangeArgument("x-deduplication-header", "all", "Header that holds the id for these; the `message-id` property if absent.", ByPolicy("de-duplication header"), short_text, "deduplication_header"),
+    ExchangeArgument("x-message-uid", "all", "Give each message published to the exchange without one a header `x-message-uid`.", ByPolicy("message uid"), boolean, "message_uid"),
+    ExchangeArgument("x-delayed", "all", "Delay messages whose header `x-delay` or `x-deliver-at` asks for it.", ByPolicy("delayed value"), boolean, "delayed"),
+    ExchangeArgument("x-delay", "all", "Milliseconds that messages are delayed whose headers ask for no other time.", ByPolicy("delay", lower), integer(0), "delay"),
+    ExchangeArgument("x-delayed-type", "x-delayed-message", "The exchange type by whose rules it routes when a message's time has come."),
     ExchangeArgument("hash-header", "x-consistent-hash", "Header to hash instead of the routing key."),
     ExchangeArgument("hash-property", "x-consistent-hash", "Property to hash instead of the routing key."),
     ExchangeArgument("x-hash-on", "x-consistent-hash", "Another spelling of `hash-header`."),
     ExchangeArgument("x-partitions", "x-super-stream", "Streams to declare and bind, called after the exchange and numbered from 0; arguments of streams given beside it are theirs."),
+    ExchangeArgument("x-schema", "all", "Subject whose schema messages published to the exchange must fit.", ByPolicy("schema subject"), short_text, "schema"),
+    ExchangeArgument("x-schema-version", "all", "The one version that counts; the latest, or the one a message names, if absent.", ByPolicy("schema version"), integer(1, 2**31 - 1), "schema_version"),
+    ExchangeArgument("x-schema-mode", "all", "What becomes of messages that do not fit: `reject`, `refuse` or `dead-letter`.", ByPolicy("schema mode"), one_of("reject", "refuse", "dead-letter"), "schema_mode"),
+    ExchangeArgument("x-schema-max-bytes", "all", "Longest body that is checked, default 256 KiB; longer ones do not fit.", ByPolicy("schema maximum of bytes"), integer(1, 16 * 1024 * 1024), "schema_max_octets"),
+    ExchangeArgument("x-dead-letter-exchange", "all", "Exchange that gets what does not fit the schema, with mode `dead-letter`; the policy key `dead-letter-exchange` does the same."),
+    ExchangeArgument("x-dead-letter-routing-key", "all", "Routing key of those; the original keys if absent."),
     ExchangeArgument("x-recent-history-length", "x-recent-history", "Messages kept for new bindings, default 20."),
 )  # fmt: skip
 
@@ -298,6 +378,31 @@ def _policy_keys() -> dict[str, PolicyKey]:
 
 POLICY_KEYS: Final = _policy_keys()
 """Every key policy definitions may hold."""
+
+OWN_POLICY_KEYS: Final = frozenset(
+    {
+        "compact-key",
+        "deduplication-header",
+        "deduplication-interval",
+        "deduplication-window",
+        "delay",
+        "delayed",
+        "delayed-retry-attempts",
+        "delayed-retry-backoff",
+        "delayed-retry-jitter",
+        "delivery-rate",
+        "fair-header",
+        "group-header",
+        "max-unacked",
+        "message-uid",
+        "publish-rate",
+        "schema",
+        "schema-max-bytes",
+        "schema-mode",
+        "schema-version",
+    }
+)
+"""Those no RabbitMQ has, which refuses a policy with a key it does not know."""
 
 SUPPORTED_TYPES: Final = ("classic", "quorum", "stream")
 
@@ -370,15 +475,19 @@ def check_queue_arguments(arguments: Table, type_name: str, name: str, vhost: st
         raise _bad(DEAD_LETTER_ROUTING_KEY, name, vhost, ": routing_key_but_no_dlx_defined")
 
 
-def different_argument(current: Table, asked: Table, type_name: str) -> tuple[str, object, object] | None:
-    """Give the first compared argument in which a redeclaration differs: key, asked and current value."""
+def different_arguments(current: Table, asked: Table, type_name: str) -> list[tuple[str, object, object]]:
+    """List the compared arguments in which a redeclaration differs: key, asked and current value."""
+    found: list[tuple[str, object, object]] = []
     for row in QUEUE_ARGUMENTS:
         if not row.compared or type_name not in row.types or row.key == QUEUE_TYPE:
             continue
         ours, theirs = current.get(row.key), asked.get(row.key)
         if ours != theirs or isinstance(ours, bool) != isinstance(theirs, bool):
-            return row.key, theirs, ours
-    return None
+            found.append((row.key, theirs, ours))
+    return found
+
+
+_timeout_mode: Final = one_of(ELAPSED, LIVENESS)
 
 
 def check_consumer_arguments(arguments: Table, type_name: str, name: str, vhost: str) -> int:
@@ -399,6 +508,10 @@ def check_consumer_arguments(arguments: Table, type_name: str, name: str, vhost:
         problem = QUEUE_ROWS[CONSUMER_TIMEOUT].check(arguments[CONSUMER_TIMEOUT])
         if problem is not None:
             raise _bad(CONSUMER_TIMEOUT, name, vhost, ": " + problem)
+    if ACK_TIMEOUT_MODE in arguments:
+        problem = _timeout_mode(arguments[ACK_TIMEOUT_MODE])
+        if problem is not None:
+            raise _bad(ACK_TIMEOUT_MODE, name, vhost, ": " + problem)
     priority = arguments.get(CONSUMER_PRIORITY, 0)
     if type(priority) is not int:
         raise _bad(CONSUMER_PRIORITY, name, vhost, f': "expected integer, got {wire_type(priority)}"')

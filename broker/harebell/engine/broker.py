@@ -13,18 +13,24 @@ from harebell.engine.commands import (
     ClearParameter,
     Command,
     CreateVhost,
+    DeclareDelays,
     DeclareQueue,
+    DeclareWindow,
     DeleteExchange,
     DeleteQueue,
     DeleteVhost,
+    NoteFired,
     SetParameter,
     encode,
 )
 from harebell.engine.counters import Counters
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
+from harebell.engine.message_uids import MessageUids
 from harebell.engine.metadata import apply, delete_queue
+from harebell.engine.queues.delayed import DelayedQueue
 from harebell.engine.queues.queue import Queue
+from harebell.engine.schemas import Schemas
 from harebell.engine.sessions import Sessions
 from harebell.engine.vhost import DEFAULT_VHOST, Vhost
 from harebell.errors import NOT_ALLOWED, BrokerError
@@ -32,7 +38,7 @@ from harebell.paging import KeptChunk, Moved, Page, Pager, Place
 from harebell.ports import AccessControl, Clock, Journal
 from harebell.streaming import NoStreams, StreamLogs
 
-OF_NO_VHOST = CreateVhost | DeleteVhost | SetParameter | ClearParameter | ChangeAccess
+OF_NO_VHOST = CreateVhost | DeleteVhost | SetParameter | ClearParameter | ChangeAccess | NoteFired
 """Commands that change nothing within one virtual host."""
 
 Pair = tuple[int, int]
@@ -40,6 +46,10 @@ Pair = tuple[int, int]
 
 
 Done = Callable[[int, str, str, str, str], None]
+
+
+def _not_told(text: str) -> None:
+    """Nobody is told."""
 
 
 def _not_noted(session_id: int, user: str, action: str, vhost: str, name: str) -> None:
@@ -57,8 +67,14 @@ class Recovery(Protocol):
             ordered: True if of neighbours without an expiration only the last matters.
         """
 
+    def holds(self, queue_id: int) -> dict[int, int]:
+        """Give position and time, unix milliseconds, of what may wait for a retry; before ``pages``."""
+
     def pages(self, queue_id: int, highest: int, absent: int) -> dict[int, list[Page]]:
         """Give the messages of a queue by priority."""
+
+    def timed(self, queue_id: int) -> Iterable[tuple[int, int, int, int, int]]:
+        """Give position, location, segment, share and arrival of a queue's messages, instead of pages."""
 
     def chunks(self, queue_id: int) -> list[KeptChunk]:
         """Give the chunks of a stream, oldest first."""
@@ -108,9 +124,14 @@ class Broker:
     Attributes:
         node_name: what the node is called where it is shown.
         counters: what the node counts.
+        schemas: what messages have to look like, by virtual host; follows the parameters.
+        uids: gives messages ids (``x-message-uid``).
         parameters: JSON values by virtual host, component and name; the first two are empty for global ones.
+        fired: when a schedule was fired the last time, by virtual host and name.
+        schedules_changed: True until somebody who follows parameters that are schedules did so.
         done: told the id of the connection (0: none), user, action, virtual host and object of what clients
             changed that lasts.
+        warned: told in words what an operator should know of.
         policies_changed: True while queues and exchanges have yet to follow a change of policies.
         own_timeouts: True once a queue or a consumer had an acknowledgement timeout of its own.
 
@@ -151,7 +172,12 @@ class Broker:
         self.node_name = "rabbit@localhost"
         self.counters = Counters()
         self.parameters: dict[tuple[str, str, str], str] = {}
+        self.fired: dict[tuple[str, str], int] = {}
+        self.schedules_changed = True
+        self.schemas = Schemas()
         self.done: Done = _not_noted
+        self.warned: Callable[[str], None] = _not_told
+        self.uids = MessageUids()
         self.not_replayed: list[str] = []
         self.policies_changed = False
         self.own_timeouts = False
@@ -167,6 +193,10 @@ class Broker:
         """Give the journal's number of a new queue; never given twice on a node."""
         self._last_queue_id += 1
         return self._last_queue_id
+
+    def numbers_used(self, numbers: Iterable[int]) -> None:
+        """Give none of these numbers again: what was deleted may have left messages in the log."""
+        self._last_queue_id = max(self._last_queue_id, *numbers, 0)
 
     def vhost(self, name: str) -> Vhost:
         """Look up a virtual host.
@@ -207,7 +237,7 @@ class Broker:
         A snapshot may hold what a command repeats, so declaring what is there and deleting what is not are
         no errors here.
         """
-        if isinstance(command, DeclareQueue):
+        if isinstance(command, DeclareQueue | DeclareWindow | DeclareDelays):
             self._last_queue_id = max(self._last_queue_id, command.queue_id)
         vhost = None if isinstance(command, OF_NO_VHOST) else self.vhosts.get(command.vhost)
         if vhost is not None:
@@ -236,13 +266,20 @@ class Broker:
         Returns:
             How many messages were restored.
         """
-        # A queue that was deleted may have left messages in the log: its number must not be given again.
-        self._last_queue_id = max(self._last_queue_id, *highest, 0)
+        self.numbers_used(highest)
         count = 0
-        for queue in self.queues():
+        for queue in self.keepers():
+            if isinstance(queue, DelayedQueue):
+                queue.restore_timed(store.timed(int(queue.id)))
+                queue.restore({}, highest.get(queue.id, 0) + 1)
+                count += int(queue.ready_count())
+                continue
             limited = bool(queue.options.message_ttl >= 0)
             for at, arrived, expiration in store.deadlines(int(queue.id), limited, queue.ordered):
                 queue.restore_deadline(arrived, expiration, at)
+            holds = store.holds(int(queue.id))
+            if holds:
+                queue.restore_holds(holds)
             chunks = store.chunks(int(queue.id))
             if chunks:
                 queue.restore_chunks(chunks)
@@ -256,13 +293,24 @@ class Broker:
         for vhost in self.vhosts.values():
             yield from vhost.queues.values()
 
+    def keepers(self) -> Iterator[Queue]:
+        """Go through whatever the journal knows by a number: queues, windows of ids, delayed messages."""
+        for vhost in self.vhosts.values():
+            yield from vhost.queues.values()
+            yield from vhost.windows.values()
+            if vhost.delays is not None:
+                yield from vhost.delays.queues.values()
+
     def relieve(self) -> None:
         """Look whether memory is short although no queue is deep; called now and then."""
         residency = self.dispatcher.residency
         residency.forget_shallow()
         if residency.press():
-            for queue in self.queues():
+            for queue in self.keepers():
                 queue.offer()
+        for vhost in self.vhosts.values():
+            if vhost.delays is not None:
+                vhost.delays.forget_unused()
 
     def locate(self, pairs: set[Pair], segment: int = -1) -> dict[Pair, Place]:
         """Find what is alive among some messages: ready, or delivered and not answered.
@@ -279,7 +327,7 @@ class Broker:
         asked: dict[int, list[int]] = {}
         for queue_id, position in sorted(pairs):
             asked.setdefault(queue_id, []).append(position)
-        for queue in self.queues():
+        for queue in self.keepers():
             wanted = asked.get(queue.id)
             if wanted is not None:
                 for position, place in queue.locate(wanted):
@@ -289,7 +337,7 @@ class Broker:
     def sync_streams(self, segment: int) -> bool:
         """Have files of streams synced for which the journal keeps segments before this; True if any does."""
         waits = False
-        for queue in self.queues():
+        for queue in self.keepers():
             if queue.keeps_all and queue.sync_before(segment):
                 waits = True
         return waits
@@ -305,7 +353,7 @@ class Broker:
             By queue id, the positions whose location changed; the others are on disk no more.
         """
         changed: dict[int, list[int]] = {}
-        for queue in self.queues():
+        for queue in self.keepers():
             moved = moves.get(queue.id)
             if moved:
                 changed[int(queue.id)] = queue.relocate(moved, segment, to_segment)

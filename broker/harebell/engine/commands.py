@@ -173,6 +173,78 @@ class ChangeAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclareWindow:
+    """A queue or exchange remembers ids from now on.
+
+    ``queue_id`` names the window in the journal as if it were a queue's, ``header`` is where ids are (empty:
+    the message-id), ``salt`` 16 octets in hexadecimal digits; one that is not ``lasting`` is in memory only.
+    """
+
+    vhost: str
+    owner: str
+    of_exchange: bool
+    queue_id: int
+    lasting: bool
+    header: str
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteWindow:
+    """A queue or exchange remembers ids no more."""
+
+    vhost: str
+    owner: str
+    of_exchange: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareDelays:
+    """An exchange delays messages: they have a hidden queue, that ``queue_id`` names in the journal."""
+
+    vhost: str
+    exchange: str
+    queue_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDelays:
+    """The hidden queue of an exchange's delayed messages goes."""
+
+    vhost: str
+    exchange: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeArguments:
+    """A queue or an exchange has these arguments from now on, in place of those it was declared with."""
+
+    vhost: str
+    name: str
+    of_exchange: bool
+    arguments: Table
+
+
+@dataclass(frozen=True, slots=True)
+class PauseQueue:
+    """A queue delivers nothing until a time, unix milliseconds; 0 resumes it."""
+
+    vhost: str
+    name: str
+    until: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteFired:
+    """A schedule was fired, for all of its times up to ``at``, unix milliseconds."""
+
+    vhost: str
+    name: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoreOffset:
     """A named consumer of a stream acknowledged all before an offset."""
 
@@ -199,7 +271,14 @@ Command = (
     | SetParameter
     | ClearParameter
     | ChangeAccess
+    | DeclareWindow
+    | DeleteWindow
+    | DeclareDelays
+    | DeleteDelays
+    | NoteFired
     | StoreOffset
+    | ChangeArguments
+    | PauseQueue
 )
 
 _KINDS: Final[dict[str, type[Any]]] = {
@@ -221,7 +300,14 @@ _KINDS: Final[dict[str, type[Any]]] = {
         SetParameter,
         ClearParameter,
         ChangeAccess,
+        DeclareWindow,
+        DeleteWindow,
+        DeclareDelays,
+        DeleteDelays,
+        NoteFired,
         StoreOffset,
+        ChangeArguments,
+        PauseQueue,
     )
 }
 _KIND: Final = "command"

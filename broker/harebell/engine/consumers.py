@@ -10,7 +10,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from harebell.content.message import Message
 from harebell.content.table import Table
-from harebell.engine.arguments import CONSUMER_TIMEOUT
+from harebell.engine.arguments import ACK_TIMEOUT_MODE, CONSUMER_TIMEOUT, LIVENESS
 from harebell.engine.options import ABSENT
 from harebell.engine.queues.queue import Queue
 
@@ -84,6 +84,8 @@ class Consumer:
         parked: True while out of the queue's ring for lack of credit.
         timeout: milliseconds a delivery may stay unanswered, as ``x-consumer-timeout`` asks; -1 if it does
             not.
+        by_liveness: True if its deliveries do not time out while its connection shows life.
+        wants: the bit of its filter among those of its queue (``queues/lanes.py``).
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class Consumer:
         self.arguments = arguments
         asked = arguments.get(CONSUMER_TIMEOUT)
         self.timeout: i64 = asked if isinstance(asked, int) else ABSENT
+        self.by_liveness: bool = arguments.get(ACK_TIMEOUT_MODE) == LIVENESS
+        self.wants: i64 = 1
         self.unacked: i64 = 0
         self.parked: bool = False
         self.cancelled: bool = False
@@ -218,6 +222,45 @@ class ConsumerRing:
             consumer.parked = True
             del ready[self._cursor]
         return None
+
+    def next_of(self, wanted: i64) -> Consumer | None:
+        """Give the consumer whose turn it is among those with one of these bits (``Consumer.wants``)."""
+        ready = self._ready
+        size: i64 = len(ready)
+        first: i64 = self._cursor if self._cursor < size else 0
+        best: Consumer | None = None
+        at: i64 = 0
+        found: i64 = 0
+        while at < size:
+            index: i64 = first + at
+            if index >= size:
+                index -= size
+            consumer = ready[index]
+            if (
+                consumer.wants & wanted != 0
+                and (best is None or consumer.priority > best.priority)
+                and consumer.eligible()
+            ):
+                best = consumer
+                found = index
+                if self._one_level:
+                    break
+            at += 1
+        if best is None:
+            for consumer in list(ready):
+                if consumer.wants & wanted != 0:
+                    self.park(consumer)
+        elif self._one_level:
+            self._cursor = found + 1
+        else:
+            del ready[found]
+            ready.append(best)
+        return best
+
+    def park(self, consumer: Consumer) -> None:
+        """A consumer lacks credit: it takes no part until it has some again."""
+        consumer.parked = True
+        self._drop(consumer)
 
     def can_deliver(self) -> bool:
         """Tell whether somebody may be able to take a message."""

@@ -27,17 +27,21 @@ class Tally:
     Attributes:
         received: messages published to it.
         routed: queues that they were put into, each counted once for each message.
+        duplicates: messages left out because their id was known to the exchange.
         dropped, returned: messages that no queue took, without and with ``mandatory``.
+        invalid: messages that did not fit the schema of the exchange.
         samples: its recent past.
     """
 
-    __slots__ = ("dropped", "received", "returned", "routed", "samples")
+    __slots__ = ("dropped", "duplicates", "invalid", "received", "returned", "routed", "samples")
 
     def __init__(self) -> None:
         self.received: i64 = 0
         self.routed: i64 = 0
         self.dropped: i64 = 0
         self.returned: i64 = 0
+        self.invalid: i64 = 0
+        self.duplicates: i64 = 0
         self.samples: Samples | None = None
 
     def merge(self, other: Tally) -> None:
@@ -46,6 +50,8 @@ class Tally:
         self.routed += other.routed
         self.dropped += other.dropped
         self.returned += other.returned
+        self.invalid += other.invalid
+        self.duplicates += other.duplicates
 
 
 class Deaths:
@@ -54,6 +60,7 @@ class Deaths:
     __slots__ = (
         "delivery_limit",
         "expired",
+        "invalid",
         "lost_delivery_limit",
         "lost_expired",
         "lost_maxlen",
@@ -67,6 +74,7 @@ class Deaths:
         self.expired: i64 = 0
         self.maxlen: i64 = 0
         self.delivery_limit: i64 = 0
+        self.invalid: i64 = 0
         self.lost_rejected: i64 = 0
         self.lost_expired: i64 = 0
         self.lost_maxlen: i64 = 0
@@ -94,6 +102,8 @@ class Deaths:
                 self.lost_rejected += 1
             else:
                 self.rejected += 1
+        elif reason == "invalid":
+            self.invalid += 1
         elif lost:
             self.lost_delivery_limit += 1
         else:
@@ -105,6 +115,7 @@ class Deaths:
         self.expired += other.expired
         self.maxlen += other.maxlen
         self.delivery_limit += other.delivery_limit
+        self.invalid += other.invalid
         self.lost_rejected += other.lost_rejected
         self.lost_expired += other.lost_expired
         self.lost_maxlen += other.lost_maxlen
@@ -217,6 +228,9 @@ class VhostCounters:
         awaited: messages published on channels that are closed and were in confirm mode.
         received_octets, sent_octets: of connections that are closed.
         received_chunks, sent_chunks: in how many goes.
+        schema_checked, schema_invalid: messages held against a schema, and those that did not fit; one that
+            goes to several places with schemas counts once for each.
+        redeclared_otherwise: declarations whose arguments differed and were passed over.
         queues_declared, queues_created, queues_deleted: since the node started; a queue is declared again
             without being created.
         samples: its recent past.
@@ -232,6 +246,9 @@ class VhostCounters:
         self.sent_octets: i64 = 0
         self.received_chunks: i64 = 0
         self.sent_chunks: i64 = 0
+        self.schema_checked: i64 = 0
+        self.schema_invalid: i64 = 0
+        self.redeclared_otherwise: i64 = 0
         self.queues_declared: i64 = 0
         self.queues_created: i64 = 0
         self.queues_deleted: i64 = 0
@@ -254,6 +271,9 @@ class VhostCounters:
         self.sent_octets += other.sent_octets
         self.received_chunks += other.received_chunks
         self.sent_chunks += other.sent_chunks
+        self.schema_checked += other.schema_checked
+        self.schema_invalid += other.schema_invalid
+        self.redeclared_otherwise += other.redeclared_otherwise
         self.queues_declared += other.queues_declared
         self.queues_created += other.queues_created
         self.queues_deleted += other.queues_deleted

@@ -5,7 +5,7 @@ RabbitMQ's dead-letter headers, as seen on 3.10 and kept in 4.x:
 * ``x-death``: an array of tables, the latest death first, one table for each pair of queue and reason::
 
       count               l  how often
-      reason              S  rejected, expired, maxlen or delivery_limit
+      reason              S  rejected, expired, maxlen, delivery_limit or invalid
       queue               S  which queue gave it up
       time                T  when it first did, in seconds
       exchange            S  where the message had been published to
@@ -51,6 +51,7 @@ REJECTED: Final = "rejected"
 EXPIRED: Final = "expired"
 MAXLEN: Final = "maxlen"
 DELIVERY_LIMIT: Final = "delivery_limit"
+INVALID: Final = "invalid"
 
 MAX_ENTRIES: Final = 256
 """Entries of x-death kept, the newest.  A cycle through more queues than this is not recognised as one."""
@@ -127,7 +128,7 @@ def dead_letter(
     Args:
         message: what the queue gives up.
         queue: the queue's name.
-        reason: one of ``REJECTED``, ``EXPIRED``, ``MAXLEN`` and ``DELIVERY_LIMIT``.
+        reason: one of ``REJECTED``, ``EXPIRED``, ``MAXLEN``, ``DELIVERY_LIMIT`` and ``INVALID``.
         seconds: now, since 1970.
         exchange: the dead-letter exchange, at most 255 octets.
         routing_key: the dead-letter routing key, at most 255 octets; None to keep the keys.
@@ -200,7 +201,7 @@ def with_delivery_count(header: bytes, count: i64) -> bytes:
 
 def has_history(table: bytes) -> bool:
     """Tell whether a header table may have an ``x-death`` in it."""
-    return _DEATH in table
+    return table.find(_DEATH) >= 0
 
 
 def without_history(header: bytes) -> bytes:

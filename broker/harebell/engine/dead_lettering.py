@@ -14,7 +14,8 @@ from mypy_extensions import i64
 
 from harebell.content.message import Message
 from harebell.content.properties import Properties, parse_properties
-from harebell.engine.dead_letter import DeadLetter, dead_letter
+from harebell.engine.dead_letter import INVALID, DeadLetter, dead_letter
+from harebell.engine.delays import delay_of
 from harebell.engine.queues.queue import DeadLetterSink, Queue
 from harebell.engine.routing import Routing, any_durable, any_keeping_all, traverse, with_histories
 from harebell.errors import MalformedContent
@@ -112,6 +113,31 @@ class DeadLettering(DeadLetterSink):
         if not self._moving and self._holds == 0:
             self._move_all()
 
+    def divert(self, message: Message, exchange: str, routing_key: str | None) -> i64:
+        """Dead-letter a message that was put into no queue (see ``DeadLetterSink.divert``).
+
+        Its history names no queue: an empty name.
+        """
+        now: i64 = self._clock.wall
+        letter = dead_letter(message, "", INVALID, now // 1000, exchange, routing_key)
+        letter.message.arrived = now
+        targets = with_histories(list(self._route(exchange, letter).queues))
+        if not targets:
+            self.dropped += 1
+            return 0
+        self.moved += 1
+        self._moving = True
+        self._journal.begin_transaction()
+        lsn: i64 = 0
+        try:
+            self._enqueue(letter.message, targets)
+            while self._deaths:
+                self._move(self._deaths.popleft())
+        finally:
+            self._moving = False
+            lsn = self._journal.end_transaction()
+        return lsn
+
     def hold(self) -> None:
         """Move nothing until ``release``: queues are about to take messages at positions promised."""
         self._holds += 1
@@ -135,7 +161,7 @@ class DeadLettering(DeadLetterSink):
     def _move(self, death: _Death) -> None:
         queue = death.queue
         name = queue.options.dead_letter_exchange
-        if name is not None:
+        if name is not None and not self._delayed(death, name):
             now: i64 = self._clock.wall
             latest = self._latest.get(queue.id)
             if latest is not None and latest.fits(death, now // 1000, self._vhost.generation):
@@ -154,6 +180,27 @@ class DeadLettering(DeadLetterSink):
                 self.dropped += 1
         if death.position > 0:
             queue.settle_dead(death.message, death.position)
+
+    def _delayed(self, death: _Death, name: str) -> bool:
+        """Have a letter wait if the dead-letter exchange delays it; False if it does not."""
+        exchange = self._vhost.exchanges.get(name)
+        delays = self._vhost.delays
+        options = None if exchange is None else exchange.options
+        if options is None or not options.delayed or delays is None:
+            return False
+        now: i64 = self._clock.wall
+        letter = self._letter(death, name, now // 1000).message
+        try:
+            delay = delay_of(parse_properties(letter.header), letter.header, options, now)
+        except MalformedContent:
+            return False
+        if delay is None:
+            return False
+        message = Message(letter.address, delay.header, letter.body, letter.persistent)
+        message.arrived = delay.until
+        self.moved += 1
+        self._enqueue(message, [delays.queue_of(name)])
+        return True
 
     def _letter(self, death: _Death, name: str, second: i64) -> DeadLetter:
         queue = death.queue

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harebell.content.table import Table
-from harebell.engine.argument_checks import interval_ms
+from harebell.engine.argument_checks import interval_ms, interval_of
 from harebell.engine.arguments import (
     ALTERNATE_EXCHANGE,
     EXCHANGE_OPTION_ROWS,
@@ -32,6 +32,8 @@ POLICY: Final = "policy"
 OPERATOR_POLICY: Final = "operator policy"
 DEFAULT: Final = "default"
 """Where an effective value comes from."""
+
+INTERVAL: Final = "deduplication_interval"
 
 OPTION_NAMES: Final = tuple(row.option for row in QUEUE_ARGUMENTS if row.option)
 """Every attribute of :class:`QueueOptions`."""
@@ -137,6 +139,8 @@ def effective_options(
             value = values[_KEYS[row]]
             if row.option == "max_age":
                 value = interval_ms(str(value))
+            elif row.option == INTERVAL:
+                value = interval_of(value)
             setattr(options, row.option, value)
     if type_name == "quorum" and options.overflow == REJECT_PUBLISH_DLX:
         # Quorum queues take it and go by the default (observed on RabbitMQ).
@@ -156,15 +160,23 @@ def effective_exchange_values(arguments: Table, policy: Policy | None) -> list[E
     return values
 
 
-def effective_exchange_options(arguments: Table, policy: Policy | None) -> ExchangeOptions | None:
-    """Work out the options of an exchange; None if nothing is set."""
+def effective_exchange_options(
+    arguments: Table, policy: Policy | None, delayed: bool = False
+) -> ExchangeOptions | None:
+    """Work out the options of an exchange; None if nothing is set.
+
+    Args:
+        delayed: True if its type says that it delays messages, whatever else is set.
+    """
     values = effective_exchange_values(arguments, policy)
-    if not values:
+    if not values and not delayed:
         return None
     options = ExchangeOptions()
     rows = {row.key.removeprefix("x-"): row for row in EXCHANGE_OPTION_ROWS}
     for value in values:
-        setattr(options, rows[value.key].option, value.value)
+        row = rows[value.key]
+        setattr(options, row.option, interval_of(value.value) if row.option == INTERVAL else value.value)
+    options.delayed = options.delayed or delayed or options.delay > 0
     return options
 
 

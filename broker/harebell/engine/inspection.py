@@ -16,11 +16,13 @@ from harebell.content.message import OVERHEAD
 from harebell.content.properties import parse_properties
 from harebell.content.table import Table, encode_table
 from harebell.engine.consumers import Consumer
+from harebell.engine.deadlines import NEVER
 from harebell.engine.destination import Destination
 from harebell.engine.effective import effective_policy
 from harebell.engine.exchanges.exchange import Binding, Exchange
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stream import StreamQueue
+from harebell.engine.redeclaring import REDECLARE
 from harebell.engine.vhost import PREDECLARED, Vhost
 from harebell.errors import MalformedContent
 
@@ -64,6 +66,11 @@ def queue_table(vhost: Vhost, queue: Queue, node: str) -> Table:
         "messages_unacknowledged": unacked,
         "memory": memory_of(queue),
     }
+    if queue.brake is not None and queue.brake.paused_until != 0:
+        # A word of LavinMQ's: RabbitMQ cannot pause a queue.
+        until = int(queue.brake.paused_until)
+        table["state"] = "paused"
+        table["paused"] = {"until": None if until == NEVER else until, "reason": queue.brake.reason}
     if isinstance(queue, StreamQueue):
         _describe_stream(table, queue, node)
     else:
@@ -306,6 +313,8 @@ def vhost_table(vhost: Vhost, node: str) -> Table:
         metadata["default_queue_type"] = vhost.default_queue_type
     if vhost.metadata.get("protected_from_deletion") is True:
         metadata["protected_from_deletion"] = True
+    if REDECLARE in vhost.metadata:
+        metadata[REDECLARE] = vhost.metadata[REDECLARE]
     return {
         "name": vhost.name,
         "description": description,

@@ -13,15 +13,22 @@ from harebell.engine.arguments import MAX_PRIORITY, RETAIN, RETAIN_BYTES, SINGLE
 from harebell.engine.commands import (
     Bind,
     ChangeAccess,
+    ChangeArguments,
     ClearParameter,
     ClearPolicy,
     Command,
     CreateVhost,
+    DeclareDelays,
     DeclareExchange,
     DeclareQueue,
+    DeclareWindow,
+    DeleteDelays,
     DeleteExchange,
     DeleteQueue,
     DeleteVhost,
+    DeleteWindow,
+    NoteFired,
+    PauseQueue,
     SetParameter,
     SetPolicy,
     SetVhostDefaultQueueType,
@@ -31,6 +38,8 @@ from harebell.engine.commands import (
     Unbind,
 )
 from harebell.engine.dead_lettering import DeadLettering
+from harebell.engine.deduplicating import declare_window, delete_window
+from harebell.engine.delays import Delays, declare_delays, delete_delays
 from harebell.engine.destination import Destination
 from harebell.engine.exchanges.exchange import Binding, Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
@@ -50,6 +59,9 @@ if TYPE_CHECKING:
 PREDECLARED_NAMES = frozenset(name for name, _, _ in PREDECLARED)
 
 
+SCHEDULE: Final = "schedule"
+"""The component of parameters that are schedules."""
+
 HISTORY_PREFIX: Final = "harebell.history."
 """What the names of streams begin with that retain what queues get."""
 
@@ -59,7 +71,8 @@ def apply(broker: Broker, command: Command) -> None:
     match command:
         case CreateVhost():
             if command.name not in broker.vhosts:
-                broker.vhosts[command.name] = Vhost(command.name, broker.access)
+                vhost = broker.vhosts[command.name] = Vhost(command.name, broker.access)
+                vhost.delays = Delays(broker, vhost)
             return
         case DeleteVhost():
             vhost = broker.vhosts.pop(command.name)
@@ -68,18 +81,37 @@ def apply(broker: Broker, command: Command) -> None:
                     delete_queue(vhost, queue)
             for exchange in vhost.exchanges.values():
                 vhost.counters.exchanges.merge(exchange.tally)
+            for window in list(vhost.windows.values()):
+                delete_window(vhost, window)
+            if vhost.delays is not None:
+                for name in list(vhost.delays.queues):
+                    delete_delays(vhost, name)
             broker.counters.gone.merge(vhost.counters)
             # What its connections counted comes when they are closed.
             vhost.counters = broker.counters.gone
             broker.access.forget_vhost(command.name)
             for place in [place for place in broker.parameters if place[0] == command.name]:
                 del broker.parameters[place]
+            for fired in [fired for fired in broker.fired if fired[0] == command.name]:
+                del broker.fired[fired]
+            broker.schedules_changed = True
+            broker.schemas.forget_vhost(command.name)
             return
         case SetParameter():
             broker.parameters[(command.vhost, command.component, command.name)] = command.value
+            if command.component == SCHEDULE:
+                broker.schedules_changed = True
+            broker.schemas.set(command.vhost, command.component, command.name, command.value)
             return
         case ClearParameter():
             broker.parameters.pop((command.vhost, command.component, command.name), None)
+            if command.component == SCHEDULE:
+                broker.fired.pop((command.vhost, command.name), None)
+                broker.schedules_changed = True
+            broker.schemas.clear(command.vhost, command.component, command.name)
+            return
+        case NoteFired():
+            broker.fired[(command.vhost, command.name)] = command.at
             return
         case ChangeAccess():
             for name in broker.access.apply(command.kind, command.change):
@@ -117,6 +149,23 @@ def apply(broker: Broker, command: Command) -> None:
         case SetVhostMetadata():
             vhost.metadata = command.metadata
             return
+        case DeclareWindow():
+            declare_window(broker, vhost, command)
+        case DeleteWindow():
+            delete_window(vhost, vhost.windows[(command.of_exchange, command.owner)])
+        case DeclareDelays():
+            declare_delays(broker, vhost, command)
+            return
+        case DeleteDelays():
+            delete_delays(vhost, command.exchange)
+            return
+        case ChangeArguments():
+            change_arguments(broker, vhost, command)
+        case PauseQueue():
+            paused = vhost.queues[command.name]
+            if isinstance(paused, ClassicQueue):
+                paused.pause(command.until, command.reason)
+            return
         case StoreOffset():
             stream = vhost.queues.get(command.queue)
             if isinstance(stream, StreamQueue):
@@ -142,6 +191,7 @@ def declare_exchange(vhost: Vhost, command: DeclareExchange) -> None:
     )
     refresh_exchange(vhost, exchange)
     vhost.exchanges[command.name] = exchange
+    exchange.use_window(vhost.windows.get((True, exchange.name)))
 
 
 def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
@@ -159,6 +209,21 @@ def declare_queue(broker: Broker, vhost: Vhost, command: DeclareQueue) -> None:
     if not vhost.replaying:
         vhost.counters.queues_created += 1
     _link_history(vhost, queue)
+    ids = vhost.windows.get((False, queue.name))
+    if ids is not None:
+        queue.use_window(ids)
+
+
+def change_arguments(broker: Broker, vhost: Vhost, command: ChangeArguments) -> None:
+    """Give a queue or an exchange other arguments, and what follows from them."""
+    if command.of_exchange:
+        exchange = vhost.exchanges[command.name]
+        exchange.arguments = command.arguments
+        refresh_exchange(vhost, exchange)
+        return
+    queue = vhost.queues[command.name]
+    queue.arguments = command.arguments
+    refresh_queue(broker, vhost, queue)
 
 
 def _link_history(vhost: Vhost, queue: Queue) -> None:
@@ -229,6 +294,8 @@ def delete_queue(vhost: Vhost, queue: Queue) -> None:
             if not owned:
                 del vhost.exclusives[queue.owner]
     queue.drop_all()
+    if queue.ids is not None:
+        delete_window(vhost, queue.ids)
     if queue.history is not None:
         delete_queue(vhost, queue.history)
     if isinstance(queue, StreamQueue) and queue.retains_for is not None:
@@ -239,6 +306,9 @@ def delete_queue(vhost: Vhost, queue: Queue) -> None:
         # A message on its way to the queue may still be pushed: it must find nobody.
         queue.remove_consumer(consumer)
         consumer.queue_gone()
+    for browser in queue.browsers():
+        browser.queue.remove_consumer(browser)
+        browser.queue_gone()
 
 
 def delete_exchange(vhost: Vhost, exchange: Exchange) -> None:
@@ -252,6 +322,10 @@ def delete_exchange(vhost: Vhost, exchange: Exchange) -> None:
         if vhost.exchanges.pop(current.name, None) is None:
             continue
         vhost.counters.exchanges.merge(current.tally)
+        if current.ids is not None:
+            delete_window(vhost, current.ids)
+            # A transaction may still have messages that were published to it.
+            current.use_window(None)
         for binding in list(current.bindings.values()):
             current.unbind(binding.destination, binding.routing_key, binding.arguments)
         work.extend(_unbind_all(vhost, current))
@@ -314,6 +388,7 @@ def snapshot(broker: Broker) -> list[Command]:
     commands: list[Command] = []
     for (place, component, name), value in broker.parameters.items():
         commands.append(SetParameter(place, component, name, value))
+    commands.extend(NoteFired(place, name, at) for (place, name), at in broker.fired.items())
     if DEFAULT_VHOST not in broker.vhosts:
         # Every broker begins with it.
         commands.append(DeleteVhost(DEFAULT_VHOST))
@@ -330,11 +405,30 @@ def snapshot(broker: Broker) -> list[Command]:
         for queue in vhost.queues.values():
             if queue.durable:
                 commands.append(_declared_queue(vhost, queue))
+                brake = queue.brake
+                if brake is not None and brake.paused_until != 0:
+                    commands.append(PauseQueue(vhost.name, queue.name, int(brake.paused_until), brake.reason))
             if isinstance(queue, StreamQueue):
                 commands.extend(
                     StoreOffset(vhost.name, queue.name, name, offset)
                     for name, offset in queue.offsets.items()
                 )
+        commands.extend(
+            DeclareWindow(
+                vhost.name,
+                window.owner_name,
+                window.of_exchange,
+                window.id,
+                True,
+                window.known.header,
+                window.salt.hex(),
+            )
+            for window in vhost.windows.values()
+            if window.durable
+        )
+        if vhost.delays is not None:
+            for delayed in vhost.delays.queues.values():
+                commands.append(DeclareDelays(vhost.name, delayed.name, int(delayed.id)))
         commands.extend(bindings)
     commands.extend(ChangeAccess(kind, change) for kind, change in broker.access.changes())
     return commands

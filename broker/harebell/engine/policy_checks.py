@@ -78,11 +78,7 @@ def _definition_problems(definition: object, operator: bool) -> list[str]:
         return [f"definition should be an object, actually was {term(definition)}"]
     if not definition:
         return ["no policy provided"]
-    unknown: Table = {}
-    for key, value in definition.items():
-        known = POLICY_KEYS.get(key)
-        if known is None or (operator and not known.operator):
-            unknown[key] = value
+    unknown = unknown_settings(definition, operator)
     if unknown:
         return [f"{pairs(unknown)} are not recognised policy settings"]
     for key, value in definition.items():
@@ -96,6 +92,16 @@ def _definition_problems(definition: object, operator: bool) -> list[str]:
         if not good:
             return [f"{term(value)} is not a valid {known.what}"]
     return []
+
+
+def unknown_settings(definition: Table, operator: bool) -> Table:
+    """Give what a definition holds that policies, or operator policies, cannot say."""
+    unknown: Table = {}
+    for key, value in definition.items():
+        known = POLICY_KEYS.get(key)
+        if known is None or (operator and not known.operator):
+            unknown[key] = value
+    return unknown
 
 
 def check_vhost_limits(limits: object) -> None:

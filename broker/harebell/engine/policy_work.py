@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from harebell.engine.deduplicating import settle
 from harebell.engine.effective import (
     effective_alternate,
     effective_exchange_options,
@@ -61,11 +62,12 @@ def refresh_exchange(vhost: Vhost, exchange: Exchange) -> bool:
     found = effective_alternate(exchange.arguments, policy)
     alternate = None if found is None else str(found.value)
     values = [(value.key, value.value) for value in effective_exchange_values(exchange.arguments, policy)]
-    changed = alternate != exchange.alternate or values != exchange.option_values
+    missing = exchange.delays_always and exchange.options is None
+    changed = missing or alternate != exchange.alternate or values != exchange.option_values
     exchange.alternate = alternate
     if changed:
         exchange.option_values = values
-        exchange.options = effective_exchange_options(exchange.arguments, policy)
+        exchange.options = effective_exchange_options(exchange.arguments, policy, exchange.delays_always)
     return changed
 
 
@@ -112,8 +114,10 @@ def _work(broker: Broker, vhost: Vhost, budget: int, enough: Callable[[], bool] 
         if isinstance(found, Queue):
             if not found.deleted:
                 refresh_queue(broker, vhost, found)
+                settle(broker, vhost, found)
         elif isinstance(found, Exchange) and vhost.exchanges.get(found.name) is found:
             rerouted = refresh_exchange(vhost, found) or rerouted
+            settle(broker, vhost, found)
         if enough is not None and enough():
             budget = 0
     if rerouted:

@@ -14,7 +14,14 @@ from harebell.content.message import Message, address
 from harebell.content.properties import Properties, parse_properties, with_header
 from harebell.content.table import Table, encode_value
 from harebell.engine.queues.queue import Queue
-from harebell.engine.routing import Routing, any_durable, any_keeping_all, enqueue, traverse, with_histories
+from harebell.engine.routing import (
+    Routing,
+    any_durable,
+    any_keeping_all,
+    enqueue_again,
+    traverse,
+    with_histories,
+)
 from harebell.engine.vhost import Vhost
 from harebell.errors import MalformedContent
 from harebell.ports import Clock, Journal
@@ -126,13 +133,14 @@ def origin(deaths: tuple[Death, ...]) -> tuple[str, list[str]] | None:
 
 
 def destinations(
-    vhost: Vhost, queue: Queue, found: Waiting, to: Target | None
+    vhost: Vhost, queue: Queue, found: Waiting, to: Target | None, again: bool = True
 ) -> tuple[Message, list[Queue]] | None:
     """Make what a message is sent back as, and find the queues that would take it.
 
     Args:
         queue: where it is; never among those that take it.
         to: where it is to go; None for where it came from.
+        again: whether it is sent back, which is counted in its header, or only moved.
 
     Returns:
         The message with its new address and header and its queues; None if it cannot be told or there is no
@@ -142,9 +150,8 @@ def destinations(
     if at is None:
         return None
     exchange_name, keys = at
-    message = Message(
-        address(exchange_name, keys[0]), _counted(found), found.message.body, found.message.persistent
-    )
+    header = _counted(found) if again else found.message.header
+    message = Message(address(exchange_name, keys[0]), header, found.message.body, found.message.persistent)
     if exchange_name == "":
         named = [vhost.queues.get(key) for key in keys]
         queues = [target for target in named if target is not None and target is not queue]
@@ -172,7 +179,13 @@ def _counted(found: Waiting) -> bytes:
 
 
 def redrive(
-    vhost: Vhost, journal: Journal, clock: Clock, queue: Queue, batch: list[Waiting], to: Target | None
+    vhost: Vhost,
+    journal: Journal,
+    clock: Clock,
+    queue: Queue,
+    batch: list[Waiting],
+    to: Target | None,
+    again: bool = True,
 ) -> dict[str, int]:
     """Send messages back, and count what came of them; it is one step in the journal.
 
@@ -182,28 +195,36 @@ def redrive(
         vhost, queue: where they are.
         batch: each at most once.
         to: where they are to go; None for where they came from.
+        again: as for ``destinations``.
 
     Returns:
         How many were ``MOVED``, ``UNROUTABLE``, ``REFUSED``, or ``GONE`` because a consumer had them first.
     """
-    made = {found.position: destinations(vhost, queue, found, to) for found in batch}
+    made = {found.position: destinations(vhost, queue, found, to, again) for found in batch}
     ways = {position: way for position, way in made.items() if way is not None and way[1]}
     counts = {MOVED: 0, UNROUTABLE: len(batch) - len(ways), REFUSED: 0, GONE: 0}
     journal.begin_transaction()
     try:
+        waits = queue.retry_times()
+        until = {position: waits[position] for position in ways if position in waits}
         taken = queue.withdraw(sorted(ways))
+        taken += [entry for entry in map(queue.withdraw_waiting, until) if entry is not None]
         counts[GONE] = len(ways) - len(taken)
         for entry in taken:
             position, original, _ = entry
             message, targets = ways[position]
             if any(target.refuses(message) for target in targets):
                 counts[REFUSED] += 1
-                queue.reinstate(entry)
+                if position in until:
+                    queue.wait_again(entry, until[position])
+                else:
+                    queue.reinstate(entry)
                 continue
             message.arrived = clock.wall
             if any_keeping_all(targets):
                 message.persistent = True
-            enqueue(message, targets, any_durable(targets), journal)
+            # It may come back to a queue that knows its id.
+            enqueue_again(message, targets, any_durable(targets), journal)
             queue.settle_dead(original, position)
             counts[MOVED] += 1
     finally:

@@ -17,6 +17,7 @@ from harebell.content.properties import Properties
 from harebell.engine.counters import Tally
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
+from harebell.engine.queues.id_window import IdWindow
 from harebell.engine.queues.queue import Queue
 from harebell.errors import BrokerError
 from harebell.ports import Journal
@@ -44,6 +45,7 @@ class Route:
         dynamic: routing depends on more than the key and is done per message.
         arguments: the raw arguments it was worked out from.
         generation: of the topology it was worked out from.
+        counting_ids: True if a queue leaves out messages whose ids it knows.
         careful: True if messages cannot take the short path: it is dynamic, immediate, or its exchange or a
             queue has options that ask for a look at each.
         error: what to answer instead of routing; never cached.
@@ -70,6 +72,7 @@ class Route:
         self.immediate: bool = immediate
         self.dynamic: bool = False
         self.careful: bool = immediate
+        self.counting_ids: bool = False
         self.cacheable: bool = True
         self.generation: i64 = 0
         self.arguments: bytes = b""
@@ -85,6 +88,8 @@ class Route:
         for queue in queues:
             if queue.careful:
                 self.careful = True
+            if queue.ids is not None:
+                self.counting_ids = True
 
 
 def with_histories(queues: list[Queue]) -> list[Queue]:
@@ -164,33 +169,81 @@ def traverse(
                 work.append(alternate)
 
 
-def enqueue(message: Message, queues: list[Queue], durable: bool, journal: Journal) -> i64:
-    """Give one message to its queues and return the lsn its confirm waits for (0: none).
+def enqueue(
+    message: Message, queues: list[Queue], durable: bool, journal: Journal, ids: IdWindow | None = None
+) -> i64:
+    """Give a published message to its queues and return the lsn its confirm waits for (0: none).
 
     Raises nothing; a queue that refuses makes the result negative: the publisher gets a nack.  A queue that
     knows the message's id is left out, and the confirm waits for what it took before.
+
+    Args:
+        ids: those of the exchange it was published to, if that remembers them; it knows not this one.
     """
     lsn: i64 = 0
-    plain: bool = True
+    plain: bool = ids is None
     for queue in queues:
         if not queue.plain:
             plain = False
             if queue.duplicate(message) or queue.refuses(message):
-                return _enqueue_where_taken(message, queues, journal)
-    if durable and message.persistent:
-        if not plain and len(queues) == 1 and queues[0].keeps_all:
+                return _enqueue_where_taken(message, queues, journal, ids)
+    journaled: bool = durable and message.persistent
+    if journaled:
+        if not plain and ids is None and len(queues) == 1 and queues[0].keeps_all:
             return queues[0].take_alone(message)
         journal.begin_message(message)
         for queue in queues:
             if queue.durable:
                 journal.enqueue(queue.id, queue.next_position)
+        if not plain:
+            _journal_ids(message, queues, journal, ids)
         lsn = journal.end_message()
+    if not plain:
+        _note_ids(message, queues, journaled, ids)
     if plain or len(queues) == 1:
         for queue in queues:
             queue.take_in(message)
     else:
         _take_in_several(message, queues)
     return lsn
+
+
+def enqueue_again(message: Message, queues: list[Queue], durable: bool, journal: Journal) -> None:
+    """Give a message that was published long ago to queues, whatever ids they know; none may refuse it."""
+    if durable and message.persistent:
+        journal.begin_message(message)
+        for queue in queues:
+            if queue.durable:
+                journal.enqueue(queue.id, queue.next_position)
+        journal.end_message()
+    _take_in_several(message, queues)
+
+
+def known_already(ids: IdWindow, tally: Tally) -> i64:
+    """Leave out a message whose id its exchange took lately, and return the lsn its confirm waits for."""
+    tally.received += 1
+    tally.duplicates += 1
+    return ids.behind_all()
+
+
+def _journal_ids(message: Message, queues: list[Queue], journal: Journal, ids: IdWindow | None) -> None:
+    """Add to the open record which windows take the message's id."""
+    for queue in queues:
+        theirs = queue.ids
+        if theirs is not None and theirs.journals(message):
+            journal.enqueue(theirs.id, theirs.next_position)
+    if ids is not None and queues and ids.journals(message):
+        journal.enqueue(ids.id, ids.next_position)
+
+
+def _note_ids(message: Message, queues: list[Queue], journaled: bool, ids: IdWindow | None) -> None:
+    """Have the windows remember the message."""
+    for queue in queues:
+        theirs = queue.ids
+        if theirs is not None:
+            theirs.take(message, journaled)
+    if ids is not None and queues:
+        ids.take(message, journaled)
 
 
 def _take_in_several(message: Message, queues: list[Queue]) -> None:
@@ -213,11 +266,13 @@ def _take_in_several(message: Message, queues: list[Queue]) -> None:
             sink.release()
 
 
-def _enqueue_where_taken(message: Message, queues: list[Queue], journal: Journal) -> i64:
+def _enqueue_where_taken(
+    message: Message, queues: list[Queue], journal: Journal, ids: IdWindow | None
+) -> i64:
     """Enqueue in those queues that neither know nor refuse it; the publisher gets a nack if one refuses.
 
     A queue is asked first whether it knows the message: what it took once it must not refuse when the
-    publisher tries again.
+    publisher tries again.  The exchange does not remember what was refused: it must come again.
     """
     lsn: i64 = 0
     taking: list[Queue] = []
@@ -231,7 +286,9 @@ def _enqueue_where_taken(message: Message, queues: list[Queue], journal: Journal
         else:
             taking.append(queue)
     if taking:
-        lsn = max(lsn, enqueue(message, taking, any_durable(taking), journal))
+        if refusing:
+            ids = None
+        lsn = max(lsn, enqueue(message, taking, any_durable(taking), journal, ids))
     for queue in refusing:
         queue.refuse(message)
     return -1 if refusing else lsn

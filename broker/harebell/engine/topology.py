@@ -10,7 +10,9 @@ from typing import Final, NamedTuple
 
 from harebell.content.table import Table
 from harebell.engine.arguments import (
+    ALTERNATE_EXCHANGE,
     DEAD_LETTER_EXCHANGE,
+    DELAYED_TYPE,
     EXCHANGE_OPTION_ROWS,
     MAX_AGE,
     MAX_LENGTH_BYTES,
@@ -20,17 +22,18 @@ from harebell.engine.arguments import (
     RETAIN_BYTES,
     check_exchange_arguments,
     check_queue_arguments,
-    different_argument,
     inequivalent,
     queue_type,
 )
 from harebell.engine.broker import Broker
 from harebell.engine.commands import Bind, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Unbind
+from harebell.engine.deduplicating import settle
 from harebell.engine.exchanges.exchange import Exchange
-from harebell.engine.exchanges.registry import exchange_class
+from harebell.engine.exchanges.registry import exchange_class, routing_class
 from harebell.engine.exchanges.super_stream import PARTITION_ORDER, PARTITIONS, SuperStreamExchange
 from harebell.engine.metadata import HISTORY_PREFIX, destination_of
 from harebell.engine.queues.queue import Queue
+from harebell.engine.redeclaring import redeclared_exchange, redeclared_queue, tolerated
 from harebell.engine.vhost import Vhost, access_refused, topic_refused
 from harebell.errors import (
     ACCESS_REFUSED,
@@ -107,12 +110,12 @@ def declare_exchange(
             for an unknown type, bad arguments or a declaration that differs.
     """
     _not_default(name)
-    type_class = exchange_class(type_name)
+    exchange_class(type_name)
     caller.require("configure", "exchange", name)
     existing = caller.vhost.exchanges.get(name)
     if existing is not None:
-        _same_exchange(caller.vhost, existing, type_name, durable, auto_delete, internal, arguments)
-        return _declare_partitions(caller, existing)
+        changed = _same_exchange(caller, existing, type_name, durable, auto_delete, internal, arguments)
+        return max(changed, _declare_partitions(caller, existing))
     if name.startswith(RESERVED):
         raise BrokerError(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
     limit = caller.broker.limits.max_exchanges
@@ -128,6 +131,7 @@ def declare_exchange(
             )
         caller.require("read", "exchange", name)
         caller.require("write", "exchange", alternate)
+    type_class = routing_class(type_name, arguments)
     type_class.check_arguments(arguments)
     check_exchange_arguments(arguments, name, caller.vhost.name)
     command = DeclareExchange(caller.vhost.name, name, type_name, durable, auto_delete, internal, arguments)
@@ -135,7 +139,9 @@ def declare_exchange(
         _check_partitions(caller, name, arguments)
     lsn = caller.broker.commit(command, durable)
     caller.done("exchange.created", name, durable)
-    return max(lsn, _declare_partitions(caller, caller.vhost.exchanges[name]))
+    exchange = caller.vhost.exchanges[name]
+    lsn = max(lsn, settle(caller.broker, caller.vhost, exchange))
+    return max(lsn, _declare_partitions(caller, exchange))
 
 
 def _check_partitions(caller: Caller, name: str, arguments: Table) -> None:
@@ -181,31 +187,31 @@ def _declare_partitions(caller: Caller, exchange: Exchange) -> int:
 
 
 def _same_exchange(
-    vhost: Vhost,
+    caller: Caller,
     existing: Exchange,
     type_name: str,
     durable: bool,
     auto_delete: bool,
     internal: bool,
     arguments: Table,
-) -> None:
+) -> int:
     pairs: tuple[tuple[str, object, object], ...] = (
         ("type", type_name, existing.type_name),
         ("durable", durable, existing.durable),
         ("auto_delete", auto_delete, existing.auto_delete),
         ("internal", internal, existing.internal),
-        (
-            "alternate-exchange",
-            arguments.get("alternate-exchange"),
-            existing.arguments.get("alternate-exchange"),
-        ),
-        *((row.key, arguments.get(row.key), existing.arguments.get(row.key)) for row in EXCHANGE_OPTION_ROWS),
     )
     for what, received, current in pairs:
         if received != current:
-            raise inequivalent(what, "exchange", existing.name, vhost.name, received, current)
+            raise inequivalent(what, "exchange", existing.name, caller.vhost.name, received, current)
+    differences: list[tuple[str, object, object]] = [
+        (key, arguments.get(key), existing.arguments.get(key))
+        for key in (ALTERNATE_EXCHANGE, *(row.key for row in EXCHANGE_OPTION_ROWS), DELAYED_TYPE)
+        if arguments.get(key) != existing.arguments.get(key)
+    ]
     if not existing.same_arguments(arguments):
-        raise inequivalent("arguments", "exchange", existing.name, vhost.name, arguments, existing.arguments)
+        differences.append(("arguments", arguments, existing.arguments))
+    return redeclared_exchange(caller, existing, differences)
 
 
 def exchange_exists(caller: Caller, name: str) -> None:
@@ -293,7 +299,7 @@ def _binding_ends(
     caller.require("write", "queue" if to_queue else "exchange", destination)
     caller.require("read", "exchange", source)
     exchange = caller.vhost.exchanges.get(source)
-    if exchange is not None and exchange.type_name == "topic":
+    if exchange is not None and exchange.routes_by == "topic":
         vhost = caller.vhost.name
         if not caller.broker.access.topic_allowed(caller.user, vhost, source, "read", routing_key):
             raise topic_refused(routing_key, source, vhost, caller.user)
@@ -321,10 +327,10 @@ def declare_queue(
     caller.require("configure", "queue", name)
     existing = caller.vhost.queues.get(name)
     if existing is not None:
-        _same_queue(caller, existing, durable, exclusive, auto_delete, arguments)
+        changed = _same_queue(caller, existing, durable, exclusive, auto_delete, arguments)
         caller.vhost.counters.queues_declared += 1
         existing.last_used = caller.broker.clock.now
-        return existing, _declare_history(caller, existing)
+        return existing, max(changed, _declare_history(caller, existing))
     default = _default_type(caller, durable, exclusive, auto_delete)
     type_name = queue_type(arguments, default, name, caller.vhost.name)
     check_queue_arguments(arguments, type_name, name, caller.vhost.name)
@@ -356,6 +362,7 @@ def declare_queue(
     caller.done("queue.created", name, durable and not exclusive)
     caller.vhost.counters.queues_declared += 1
     queue = caller.vhost.queues[name]
+    lsn = max(lsn, settle(caller.broker, caller.vhost, queue))
     return queue, max(lsn, _declare_history(caller, queue))
 
 
@@ -408,7 +415,7 @@ def _durable_flags(vhost: Vhost, name: str, durable: bool, exclusive: bool, auto
 
 def _same_queue(
     caller: Caller, existing: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
-) -> None:
+) -> int:
     caller.own(existing)
     if exclusive != bool(existing.owner):
         raise BrokerError(
@@ -426,11 +433,10 @@ def _same_queue(
     asked_type = arguments.get(QUEUE_TYPE)
     if existing.type_name not in ((asked_type,) if asked_type is not None else ("classic", default)):
         current_type = existing.arguments.get(QUEUE_TYPE)
-        raise inequivalent(QUEUE_TYPE, "queue", existing.name, vhost, asked_type, current_type)
-    different = different_argument(existing.arguments, arguments, existing.type_name)
-    if different is not None:
-        key, received, current = different
-        raise inequivalent(key, "queue", existing.name, vhost, received, current)
+        if not tolerated(caller, "queue", existing.name, QUEUE_TYPE, asked_type, current_type):
+            raise inequivalent(QUEUE_TYPE, "queue", existing.name, vhost, asked_type, current_type)
+        return 0
+    return redeclared_queue(caller, existing, arguments)
 
 
 def find_queue(caller: Caller, name: str) -> Queue:

@@ -27,6 +27,8 @@ from harebell.errors import ACCESS_REFUSED, NOT_ALLOWED, NOT_FOUND, PRECONDITION
 from harebell.ports import AccessControl, User
 
 if TYPE_CHECKING:
+    from harebell.engine.delays import Delays
+    from harebell.engine.queues.id_window import IdWindow
     from harebell.engine.reply_to import ReplyQueue
 
 DEFAULT_VHOST: Final = "/"
@@ -49,6 +51,8 @@ class Vhost:
     Attributes:
         name: its name.
         exchanges, queues: by name; the default exchange is not among the exchanges.
+        windows: of ids, by their owner: True and the name of an exchange, False and that of a queue.
+        delays: the delayed messages; always there in a broker.
         exclusives: names of exclusive queues by the id of the connection that owns them.
         expiring: queues that go when they are not used.
         dead_letters: moves what queues give up; made with the first queue.
@@ -69,6 +73,8 @@ class Vhost:
         self.access = access
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
+        self.windows: dict[tuple[bool, str], IdWindow] = {}
+        self.delays: Delays | None = None
         self.exclusives: dict[int, dict[str, None]] = {}
         self.expiring: dict[Queue, None] = {}
         self.reply_queues: dict[str, ReplyQueue] = {}
@@ -211,7 +217,7 @@ class Vhost:
             raise BrokerError(
                 ACCESS_REFUSED, f"cannot publish to internal exchange '{name}' in vhost '{self.name}'"
             )
-        if exchange.type_name == "topic" and not self.access.topic_allowed(
+        if exchange.routes_by == "topic" and not self.access.topic_allowed(
             user, self.name, name, "write", key
         ):
             raise topic_refused(key, name, self.name, user)
@@ -233,6 +239,17 @@ class Vhost:
             return
         queue = self.queues.get(key)
         route.set_queues([] if queue is None else [queue])
+
+    def check_keys(self, user: User, exchange: Exchange, keys: list[str]) -> None:
+        """Check the keys that a message is published with.
+
+        Raises:
+            BrokerError: ACCESS_REFUSED if topic permissions forbid one.
+        """
+        if exchange.routes_by == "topic":
+            for key in keys:
+                if not self.access.topic_allowed(user, self.name, exchange.name, "write", key):
+                    raise topic_refused(key, exchange.name, self.name, user)
 
     def route_content(
         self, user: User, route: Route, properties: Properties, keys: list[str]
@@ -256,10 +273,7 @@ class Vhost:
                 if queue is not None:
                     found[queue] = None
             return with_histories(list(found)), []
-        if exchange.type_name == "topic":
-            for key in keys:
-                if not self.access.topic_allowed(user, self.name, exchange.name, "write", key):
-                    raise topic_refused(key, exchange.name, self.name, user)
+        self.check_keys(user, exchange, keys)
         routing = Routing()
         traverse(exchange, keys, properties, self.exchanges.get, routing)
         return with_histories(list(routing.queues)), routing.remembering

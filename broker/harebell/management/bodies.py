@@ -74,6 +74,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class Changes(Body):
+    """Arguments to be changed: new values, and null for those that are to go."""
+
+    arguments: Arguments
+
+
 def octets(text: str) -> int:
     """Count the octets of a text on the wire."""
     return len(text.encode("utf-8", "surrogateescape"))

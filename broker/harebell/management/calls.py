@@ -104,10 +104,14 @@ class Call:
         if not self.has(right):
             raise not_authorised(reason)
 
-    def vhost(self, name: str | None = None) -> Vhost:
+    def vhost(self, name: str | None = None, *, watching: bool = False) -> Vhost:
         """Give the virtual host of the path (or another one), which the user must have permissions in.
 
         Administrators may look at all of them; what they may do there is up to their permissions.
+
+        Args:
+            name: another one than the path's.
+            watching: whether the tag ``monitoring`` is enough.
 
         Raises:
             HttpError: 404 if there is none; 401.
@@ -115,10 +119,10 @@ class Call:
         wanted = self.path["vhost"] if name is None else name
         found = self.admin.broker.vhosts.get(wanted)
         if found is None:
-            if self.route.method in ("PUT", "POST"):
+            if self.route.method in ("PUT", "PATCH", "POST"):
                 raise vhost_not_found()
             raise not_found()
-        if not self.sees(wanted):
+        if not self.sees(wanted) and not (watching and self.has(Right.MONITORING)):
             raise not_authorised(NO_VHOST_ACCESS)
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from heapq import merge
+from time import thread_time
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harebell.engine.name_patterns import BadPattern, NamePattern
@@ -27,6 +28,9 @@ MAX_COLUMNS: Final = 200
 
 SORTED_AT_ONCE: Final = 1024
 """Objects sorted without a rest."""
+
+MATCH_SECONDS: Final = 1.0
+"""Work on matching the names of one list; contrived expressions take long for each of thousands of names."""
 
 PART_OCTETS: Final = 65536
 """Octets of JSON put together before they are sent."""
@@ -77,12 +81,9 @@ async def answer_list(
             await pace.rest()
     found = everything
     if matches is not None:
-        found = []
-        for item in everything:
-            if matches(name(item) if name is not None else str(render(item).get("name", ""))):
-                found.append(item)
-            if pace.due():
-                await pace.rest()
+        found = await _matching(
+            everything, matches, name or (lambda item: str(render(item).get("name", ""))), pace
+        )
     if sort:
         found = await _ordered_by_field(found, render, sort.split("."), pace)
     elif key is not None:
@@ -108,6 +109,29 @@ def answer_object(call: Call, row: Row) -> Answer:
     """Answer one object, of which ``columns`` may ask for parts."""
     columns = _columns(call.query.get("columns"))
     return Answer(200, (encode(row if columns is None else _picked(row, columns)),))
+
+
+async def _matching(
+    items: list[Item], matches: Callable[[str], bool], name: Callable[[Item], str], pace: Pace
+) -> list[Item]:
+    """Pick items by their names.
+
+    Raises:
+        HttpError: 400 if that takes too long.
+    """
+    found: list[Item] = []
+    worked = 0.0
+    for item in items:
+        text = name(item)
+        began = thread_time()
+        if matches(text):
+            found.append(item)
+        worked += thread_time() - began
+        if worked > MATCH_SECONDS:
+            raise bad_request("Pagination parameters are invalid: the expression takes too long to match")
+        if pace.due():
+            await pace.rest()
+    return found
 
 
 async def _ordered(items: list[Item], key: Callable[[Item], Any], pace: Pace) -> list[Item]:

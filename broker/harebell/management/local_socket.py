@@ -15,16 +15,12 @@ import stat
 import struct
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
-
-from aiohttp import web
+from typing import Final
 
 from harebell import logs
 from harebell.auth.backends import local_administrator
-from harebell.http_listening import SHUTDOWN_SECONDS, BoundedServer
 from harebell.ports import User
 
 SOCKET: Final = "management.sock"
@@ -36,52 +32,37 @@ LONGEST: Final = 107 if sys.platform == "linux" else 103
 ROOT: Final = 0
 
 
-class LocalServer(BoundedServer):
-    """Drops whoever is neither root nor of the account of this process, before anything is read."""
-
-    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if local_user(transport) is None:
-            transport.abort()
-
-
-class LocalSite:
-    """The socket, and what serves it.
+class LocalSocket:
+    """The socket: clients can connect once it is open, and wait until somebody serves them.
 
     Args:
-        handler: answers requests.
-        most: connections at once.
-        path: where the socket is to be.
-        options: of aiohttp's server.
+        path: where it is to be.
+
+    Attributes:
+        listening: the socket itself; None unless it is open.
     """
 
-    def __init__(self, handler: Callable[..., Any], most: int, path: Path, **options: Any) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        server = LocalServer(handler, most, **options)
-        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
+        self.listening: socket.socket | None = None
         self._made: tuple[int, int] | None = None
         self._log = logs.get_logger("management")
 
-    async def start(self) -> None:
-        """Serve; a socket that cannot be is a line of the log, since the other addresses are there."""
-        await self._runner.setup()
+    def open(self) -> None:
+        """Make it; where that cannot be is a line of the log, since the other addresses are there."""
         try:
-            listening = self._make()
+            self.listening = self._make()
         except OSError as error:
             self._log.warning(f"no local administration on {self._path}: {error.strerror or error}")
-            return
-        try:
-            await web.SockSite(self._runner, listening).start()
-        except BaseException:
-            self._remove()
-            listening.close()
-            raise
-        self._log.info(f"local administration on {self._path}")
+        else:
+            self._log.info(f"local administration on {self._path}")
 
-    async def cleanup(self) -> None:
-        """Remove the socket and close connections."""
-        self._remove()
-        await self._runner.cleanup()
+    def close(self) -> None:
+        """Remove and close it; safe to call twice, and where a server has closed it."""
+        self.remove()
+        listening, self.listening = self.listening, None
+        if listening is not None:
+            listening.close()
 
     def _make(self) -> socket.socket:
         """Make the socket in a folder nobody else may enter, and move it to its place when all is set.
@@ -115,8 +96,8 @@ class LocalSite:
         self._made = (found.st_dev, found.st_ino)
         return listening
 
-    def _remove(self) -> None:
-        """Remove the socket, unless what is in its place now is another."""
+    def remove(self) -> None:
+        """Remove it from its folder, unless what is in its place now is another; safe to call twice."""
         made, self._made = self._made, None
         with suppress(OSError):
             found = self._path.lstat()

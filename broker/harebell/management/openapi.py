@@ -42,6 +42,7 @@ _ABOUT_SEGMENTS: Final = {
     "vhost": "name of a virtual host; `%2F` is `/`",
     "properties": "`properties_key` of a binding; `~` has no key and no arguments",
     "limit": "`max-connections`, `max-queues` or `max-channels`",
+    "position": "place of a message in its queue, as a list of them tells it",
     "node": "name of the node, as `/api/overview` tells it",
 }
 
@@ -59,9 +60,31 @@ _QUERY: Final = {
     "name": _queried("name", TEXT, "part of the name of what is wanted, if a page is"),
     "use_regex": _queried("use_regex", FLAG, "`true` if `name` is a regular expression"),
     "dry_run": _queried("dry_run", FLAG, "`true` to change nothing and see what would"),
+    "unknown": _queried("unknown", TEXT, "`skip` to leave out what is not known here"),
+    "from": _queried("from", WHOLE, "position to begin at: 1, or `next` of an earlier answer"),
+    "limit": _queried("limit", WHOLE, "messages shown: 1 to 500, 50 unless told"),
+    "filter": _queried("filter", TEXT, "which messages: a condition, or a JSON table of headers"),
+    "routing_key": _queried("routing_key", TEXT, "only messages published with this key"),
+    "state": _queried("state", TEXT, "`ready` unless told, `unacked` or `retrying`"),
+    "truncate": _queried("truncate", WHOLE, "octets of each body that are shown"),
+    "encoding": _queried("encoding", TEXT, "`auto` unless told, or `base64`"),
     "download": _queried("download", TEXT, "name of a file to save the answer to"),
 }
 _OF_LIST: Final = ("columns", "sort", "sort_reverse")
+_OF_MESSAGES: Final = {
+    ("GET", "/x/messages/{vhost}/{queue}"): (
+        "from",
+        "limit",
+        "filter",
+        "routing_key",
+        "state",
+        "truncate",
+        "encoding",
+    ),
+    ("DELETE", "/x/messages/{vhost}/{queue}"): ("filter", "routing_key", "dry_run"),
+    ("GET", "/x/messages/{vhost}/{queue}/{position}"): ("truncate", "encoding"),
+    ("GET", "/x/dead-letters/{vhost}/{queue}"): ("from", "limit"),
+}
 _OF_PAGES: Final = (*_OF_LIST, "page", "page_size", "name", "use_regex")
 
 _ERROR: Final = {
@@ -150,7 +173,9 @@ def _segment(name: str) -> Schema:
 
 def _query_of(route: Route) -> tuple[str, ...]:
     if route.path.startswith("/definitions"):
-        return ("download",) if route.method == "GET" else ("dry_run",)
+        return ("download",) if route.method == "GET" else ("dry_run", "unknown")
+    if (route.method, route.path) in _OF_MESSAGES:
+        return _OF_MESSAGES[route.method, route.path]
     if route.method != "GET":
         return ()
     if route.path in PAGED:

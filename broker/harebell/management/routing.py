@@ -50,7 +50,7 @@ class Route:
     """One method of one path.
 
     Attributes:
-        method: ``GET``, ``PUT``, ``POST`` or ``DELETE``; ``HEAD`` comes with ``GET``.
+        method: ``GET``, ``PUT``, ``PATCH``, ``POST`` or ``DELETE``; ``HEAD`` comes with ``GET``.
         path: below ``/api``, with names for segments: ``/queues/{vhost}/{name}``.
         handler: answers; the first line of its docstring describes the route in the API's description.
         right: what the caller must be.

@@ -9,31 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
 from harebell import logs
 from harebell.administration.administration import Administration
-from harebell.administration.cluster import tell_cluster_name
-from harebell.administration.host import Listener
 from harebell.auth.backends import UNIX_PEER
 from harebell.errors import BrokerError
-from harebell.http_listening import SHUTDOWN_SECONDS, BoundedServer, listen
+from harebell.http_listening import SHUTDOWN_SECONDS, BoundedServer, serve_on
 from harebell.management import pages
 from harebell.management.answers import JSON, Answer, refusal
 from harebell.management.calls import Call
 from harebell.management.errors import HttpError, from_broker_error, not_authorised, not_found
-from harebell.management.local_socket import SOCKET, LocalSite, local_user
+from harebell.management.forwarding import HEADER, UNKNOWN, Proxies
+from harebell.management.local_site import LocalServer
+from harebell.management.local_socket import local_user
 from harebell.management.login import Refused, log_in
 from harebell.management.queries import Query
 from harebell.management.resources import router
 from harebell.management.routing import REFUSALS, Right, Route
-from harebell.management.transfer import read_body, send
+from harebell.management.sockets import ApiSockets
+from harebell.management.transfer import Room, read_body, send
 from harebell.ports import User
 from harebell.statistics.statistics import Statistics
-from harebell.tls import Certificates
 
 KEEPALIVE_SECONDS: Final = 75.0
 """How long a connection may be silent, from its opening too."""
@@ -42,9 +41,9 @@ SMALL_BODY: Final = 1024 * 1024
 """Octets of a body that any route takes; routes marked ``large`` take up to ``management.max_body``."""
 
 LARGE_AT_ONCE: Final = 2
-"""Large bodies in memory at the same time."""
+"""Large bodies worked on at the same time; as much memory holds those that are on their way."""
 
-METHODS: Final = ("HEAD", "GET", "POST", "PUT", "DELETE", "OPTIONS")
+METHODS: Final = ("HEAD", "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _SILENT: Final = logging.Logger("aiohttp", logging.CRITICAL)
 """What clients do wrong before a request is complete is answered, and worth no line of the log."""
@@ -56,9 +55,6 @@ class ManagementServer:
     Args:
         admin: the node.
         statistics: shows objects.
-
-    Attributes:
-        certificates: those of the HTTPS port; None without one.
     """
 
     def __init__(self, admin: Administration, statistics: Statistics) -> None:
@@ -67,58 +63,48 @@ class ManagementServer:
         self._router = router()
         self._prefix = admin.settings.management.path_prefix
         self._origins = admin.settings.management.cors_allow_origins
-        self._runner: web.ServerRunner | None = None
-        self._local: LocalSite | None = None
+        self._proxies = Proxies(admin.settings.management.trusted_proxies)
+        self._runners: list[web.ServerRunner] = []
+        self._sockets: ApiSockets | None = None
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._room = Room(LARGE_AT_ONCE * admin.settings.management.max_body)
         self._log = logs.get_logger("management")
-        self.certificates: Certificates | None = None
 
-    async def start(self) -> list[Listener]:
-        """Listen, and give the addresses really listened on.
+    async def start(self, sockets: ApiSockets) -> None:
+        """Serve who connects, and who waits already; ``stop`` closes the sockets.
 
-        Raises:
-            OSError: an address cannot be listened on; none is then.
-            TlsError: certificates cannot be used.
+        Args:
+            sockets: those that are open.
         """
-        settings = self._admin.settings
-        management = settings.management
-        tell_cluster_name(self._admin)
-        if settings.tls.certificate is not None:
-            # Passwords say who uses the API: browsers and tools have no certificate to show.
-            self.certificates = Certificates(settings.tls, verify="none")
-        most = management.max_connections
+        self._sockets = sockets
+        most = self._admin.settings.management.max_connections
         options: dict[str, Any] = {
             "access_log": None,
             "logger": _SILENT,
             "keepalive_timeout": KEEPALIVE_SECONDS,
             "lingering_time": 2.0,
         }
-        server = BoundedServer(self._handle, most, **options)
+        runner = await self._run(BoundedServer(self._handle, most, **options))
+        if sockets.plain is not None:
+            await serve_on(runner, sockets.plain.sockets)
+        if sockets.encrypted is not None and sockets.certificates is not None:
+            await serve_on(runner, sockets.encrypted.sockets, sockets.certificates.front)
+        if sockets.local is not None and sockets.local.listening is not None:
+            runner = await self._run(LocalServer(self._handle_local, most, **options))
+            await serve_on(runner, [sockets.local.listening])
+
+    async def _run(self, server: BoundedServer) -> web.ServerRunner:
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runners.append(runner)
         await runner.setup()
-        self._runner = runner
-        found: list[Listener] = []
-        try:
-            for host, port in await listen(runner, settings.http_listeners(management), "HTTP API"):
-                found.append(Listener("http", host, port))
-            if self.certificates is not None:
-                front = self.certificates.front
-                for host, port in await listen(runner, settings.https_listeners(), "HTTP API", front):
-                    found.append(Listener("https", host, port))
-            data_dir = self._admin.host.data_dir
-            if management.local_socket and data_dir:
-                self._local = LocalSite(self._handle_local, most, Path(data_dir) / SOCKET, **options)
-                await self._local.start()
-        except OSError:
-            await self.stop()
-            raise
-        return found
+        return runner
 
     async def stop(self) -> None:
         """Stop listening, and let requests under way finish for a moment; safe to call twice."""
-        runner, self._runner = self._runner, None
-        local, self._local = self._local, None
-        await asyncio.gather(*(each.cleanup() for each in (local, runner) if each is not None))
+        runners, self._runners = self._runners, []
+        if self._sockets is not None and self._sockets.local is not None:
+            self._sockets.local.remove()
+        await asyncio.gather(*(each.cleanup() for each in runners))
 
     # One request -------------------------------------------------------------------------------------
 
@@ -172,7 +158,7 @@ class ManagementServer:
         if entry is None:
             return Answer(405, headers={"Allow": allowed})
         route, names = entry
-        peer = _peer(request) if local is None else UNIX_PEER
+        peer = self._peer(request) if local is None else UNIX_PEER
         user = await self._user(route, request.headers.get("Authorization"), peer, local)
         _check_accept(request.headers.get("Accept"))
         call = Call(
@@ -230,9 +216,16 @@ class ManagementServer:
         if length is not None and length <= SMALL_BODY:
             call.body = await read_body(request, SMALL_BODY)
             return await route.handler(call)
-        async with self._large:
-            call.body = await read_body(request, self._admin.settings.management.max_body)
-            return await route.handler(call)
+        with self._room.share() as share:
+            call.body = await read_body(request, self._admin.settings.management.max_body, share)
+            async with self._large:
+                return await route.handler(call)
+
+    def _peer(self, request: web.BaseRequest) -> str:
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        if not isinstance(peer, tuple):
+            return UNKNOWN
+        return self._proxies.client(str(peer[0]), request.headers.getall(HEADER, ()))
 
     def _cors(self, request: web.BaseRequest) -> dict[str, str]:
         origin = request.headers.get("Origin")
@@ -262,11 +255,6 @@ def _allowed(routes: dict[str, Any]) -> str:
     if "GET" in methods:
         methods.add("HEAD")
     return ", ".join(method for method in METHODS if method in methods)
-
-
-def _peer(request: web.BaseRequest) -> str:
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def _check_accept(header: str | None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import web
@@ -25,8 +26,66 @@ HEADERS: Final = {
 }
 
 
-async def read_body(request: web.BaseRequest, most: int) -> bytes:
+class Room:
+    """Memory for large bodies: those that arrive, wait for their turn, or are worked on.
+
+    A body takes it as it comes, so one that comes slowly holds up nobody.  When there is none left, all wait
+    but the one that began first: there is always one that gets on, and it takes one body more at most.
+
+    Args:
+        octets: how much they may take together.
+    """
+
+    def __init__(self, octets: int) -> None:
+        self._left = octets
+        self._shares: dict[Share, None] = {}
+        self._freed = asyncio.Event()
+
+    @contextmanager
+    def share(self) -> Iterator[Share]:
+        """Take part; what the share took is free again at the end."""
+        share = Share(self)
+        self._shares[share] = None
+        try:
+            yield share
+        finally:
+            del self._shares[share]
+            self._left += share.octets
+            self._freed.set()
+            self._freed = asyncio.Event()
+
+    async def take(self, share: Share, octets: int) -> None:
+        """Take some for a share, once there is room."""
+        while octets > self._left and next(iter(self._shares)) is not share:
+            await self._freed.wait()
+        self._left -= octets
+        share.octets += octets
+
+
+class Share:
+    """What one body takes of a room.
+
+    Attributes:
+        octets: how much, so far.
+    """
+
+    __slots__ = ("_room", "octets")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.octets = 0
+
+    async def take(self, octets: int) -> None:
+        """Take some more, once there is room."""
+        await self._room.take(self, octets)
+
+
+async def read_body(request: web.BaseRequest, most: int, share: Share | None = None) -> bytes:
     """Read a body.
+
+    Args:
+        most: octets it may have.
+        share: what it takes its memory from; None for a small one.
 
     Raises:
         HttpError: 413 if it is longer than ``most`` octets, 408 if it does not come.
@@ -41,12 +100,14 @@ async def read_body(request: web.BaseRequest, most: int) -> bytes:
     parts: list[bytes] = []
     octets = 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(BODY_SECONDS) as limit:
             while part := await request.content.readany():
                 octets += len(part)
                 if octets > most:
                     raise too_long
                 parts.append(part)
+                if share is not None:
+                    await _wait_for_room(share, len(part), limit)
     except TimeoutError:
         raise HttpError(
             408, "bad_request", "the body did not come in time", {"Connection": "close"}
@@ -54,6 +115,17 @@ async def read_body(request: web.BaseRequest, most: int) -> bytes:
     except (web.RequestPayloadError, ValueError):
         raise HttpError(400, "bad_request", "the body cannot be read", {"Connection": "close"}) from None
     return b"".join(parts)
+
+
+async def _wait_for_room(share: Share, octets: int, limit: asyncio.Timeout) -> None:
+    """Take room; the time that takes is not the client's."""
+    left = limit.when()
+    assert left is not None
+    clock = asyncio.get_running_loop().time
+    left -= clock()
+    limit.reschedule(None)
+    await share.take(octets)
+    limit.reschedule(clock() + left)
 
 
 async def send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:

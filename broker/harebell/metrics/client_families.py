@@ -39,6 +39,14 @@ def _connection_totals(sources: Sources) -> dict[str, Number]:
     }
 
 
+def _packet_totals(sources: Sources) -> dict[str, Number]:
+    counted = sources.totals.counted
+    return {
+        "connection_incoming_packets_total": counted.received_chunks,
+        "connection_outgoing_packets_total": counted.sent_chunks,
+    }
+
+
 CONNECTION_COARSE: Final = Family(
     "connection_coarse_metrics",
     LABELS,
@@ -85,6 +93,7 @@ CONNECTION: Final = Family(
         ("connection_channels", GAUGE, "channels", "Channels on a connection"),
     ),
     _connections,
+    kept=_packet_totals,
 )
 
 CHANNEL: Final = Family(

@@ -151,8 +151,9 @@ class Family(Generic[T]):
         objects: gives text of labels and object, for each object of a selection.
         summed: True if ``/metrics`` sums the samples up to one, False if it shows the objects.
         aggregated, per_object: True if it is in ``/metrics``, in ``/metrics/per-object``.
-        totals: gives the sums in ``/metrics`` by name; None to sum up the objects that are there.  Needed
-            for counters, which must not fall when an object goes.
+        totals: gives the sums in ``/metrics`` by name; None to sum up the objects that are there.
+        kept: gives some of these sums, with what objects counted that are gone: those of counters, which must
+            not fall when an object goes.
         prefix: what stands before the names.
         detailed: the same in ``/metrics/detailed``; empty where the family is not there.
     """
@@ -165,6 +166,7 @@ class Family(Generic[T]):
     aggregated: bool = True
     per_object: bool = True
     totals: Callable[[Sources], dict[str, Number]] | None = None
+    kept: Callable[[Sources], dict[str, Number]] | None = None
     prefix: str = "rabbitmq_"
     detailed: str = "rabbitmq_detailed_"
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from harebell.content.table import Table
 from harebell.engine.alarms import DAMAGE, DISK_FULL, UNREADABLE
-from harebell.engine.counters import QueueTotals
+from harebell.engine.counters import QueueTotals, Tally
+from harebell.engine.delays import Delays
 from harebell.engine.queues.queue import Queue
 from harebell.engine.vhost import Vhost
 from harebell.histograms import BATCH_BOUNDS, DURATION_BOUNDS, SYNC_BOUNDS, Commits, Durations
@@ -115,6 +116,44 @@ def _all_readers(sources: Sources, selection: Selection) -> Objects[int]:
                 yield labels(READER, (vhost.name, queue.name, name)), lag
 
 
+def _exchanges(sources: Sources, selection: Selection) -> Objects[Tally]:
+    """Go through the exchanges that left out messages published again."""
+    for vhost in sources.vhosts(selection):
+        for exchange in list(vhost.exchanges.values()):
+            if exchange.tally.duplicates:
+                yield labels(("vhost", "exchange"), (vhost.name, exchange.name)), exchange.tally
+            else:
+                yield None
+
+
+def _known(tally: Tally) -> Number:
+    return int(tally.duplicates)
+
+
+def _delays(sources: Sources, _selection: Selection) -> Objects[Delays]:
+    """Go through the virtual hosts that ever delayed a message."""
+    for vhost in list(sources.broker.vhosts.values()):
+        delays = vhost.delays
+        if delays is not None and (delays.queues or delays.routed or delays.dropped):
+            yield labels(("vhost",), (vhost.name,)), delays
+
+
+def _waiting(delays: Delays) -> Number:
+    return int(delays.count())
+
+
+def _paged(delays: Delays) -> Number:
+    return sum(int(queue.paged_count()) for queue in delays.queues.values())
+
+
+def _routed(delays: Delays) -> Number:
+    return int(delays.routed)
+
+
+def _dropped(delays: Delays) -> Number:
+    return int(delays.dropped)
+
+
 def _commits(sources: Sources, _selection: Selection) -> Objects[Commits]:
     """Give how long the disk took."""
     yield "", sources.broker.journal.commits
@@ -167,12 +206,24 @@ ERRORS: Final = Family(
             "Published messages that the queue refused because it was full",
             _at(2),
         ),
+        Metric(
+            "queue_duplicates_total",
+            COUNTER,
+            "Published messages left out because the queue had taken their id",
+            _at(11),
+        ),
         Split(
             "queue_dead_lettered_total",
             COUNTER,
             "Messages the queue gave up and handed to its dead-letter exchange",
             "reason",
-            (("rejected", _at(3)), ("expired", _at(4)), ("maxlen", _at(5)), ("delivery_limit", _at(6))),
+            (
+                ("rejected", _at(3)),
+                ("expired", _at(4)),
+                ("maxlen", _at(5)),
+                ("delivery_limit", _at(6)),
+                ("invalid", _at(12)),
+            ),
         ),
         Split(
             "queue_dropped_total",
@@ -183,6 +234,23 @@ ERRORS: Final = Family(
         ),
     ),
     _errors,
+    summed=False,
+    prefix=PREFIX,
+    detailed=DETAILED,
+)
+
+DUPLICATES: Final = Family(
+    "exchange_duplicate_metrics",
+    ("vhost", "exchange"),
+    (
+        Metric(
+            "exchange_duplicates_total",
+            COUNTER,
+            "Published messages that went nowhere because the exchange had taken their id",
+            _known,
+        ),
+    ),
+    _exchanges,
     summed=False,
     prefix=PREFIX,
     detailed=DETAILED,
@@ -267,6 +335,31 @@ JOURNAL: Final = Family(
     summed=False,
     prefix=PREFIX,
     detailed="",
+)
+
+DELAYS: Final = Family(
+    "delayed_message_metrics",
+    ("vhost",),
+    (
+        Metric("delayed_messages", GAUGE, "Messages that wait at their exchanges for their time", _waiting),
+        Metric(
+            "delayed_messages_on_disk",
+            GAUGE,
+            "Those of them that are on disk only until then",
+            _paged,
+        ),
+        Metric("delayed_messages_routed_total", COUNTER, "Delayed messages that some queue took", _routed),
+        Metric(
+            "delayed_messages_dropped_total",
+            COUNTER,
+            "Delayed messages whose exchange was gone at their time, or had no binding for them",
+            _dropped,
+        ),
+    ),
+    _delays,
+    summed=False,
+    prefix=PREFIX,
+    detailed=DETAILED,
 )
 
 READERS: Final = Family(

@@ -34,10 +34,14 @@ def _described(sources: Sources, selection: Selection) -> Objects[Table]:
         # Only what has consumers has a rate that is shown here.
         table = statistics.queue(vhost, queue) if queue.consumer_count() else queue_table(vhost, queue, node)
         if queue.type_name == "classic":
-            table["disk_writes"] = queue.published - queue.transient if queue.durable else 0
+            table["disk_writes"] = int(queue.written())
         return labels(QUEUE, (vhost.name, queue.name)), table
 
     return sources.each_queue(selection, show)
+
+
+def _written(sources: Sources) -> dict[str, Number]:
+    return {"queue_disk_writes_total": sources.totals.counted.queues["classic"].written}
 
 
 def _infos(sources: Sources, selection: Selection) -> Objects[Table]:
@@ -198,6 +202,7 @@ QUEUE_METRICS: Final = Family(
         ("stream_segments", COUNTER, "segments", "Total number of stream segment files"),
     ),
     _described,
+    kept=_written,
 )
 
 

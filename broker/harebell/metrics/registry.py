@@ -6,11 +6,13 @@ from typing import Any, Final
 
 from harebell.metrics import (
     client_families,
+    flow_families,
     global_families,
     message_families,
     node_families,
     own_families,
     queue_families,
+    schema_families,
 )
 from harebell.metrics.family import Family
 
@@ -50,8 +52,12 @@ FAMILIES: Final[tuple[Family[Any], ...]] = (
     own_families.CONFIRMS,
     own_families.LATENCIES,
     own_families.ERRORS,
+    own_families.DUPLICATES,
     own_families.QUEUE_LATENCIES,
     own_families.READERS,
+    own_families.DELAYS,
+    schema_families.CHECKS,
+    flow_families.FLOW,
 )
 
 BREAKDOWN: Final = node_families.BREAKDOWN

@@ -133,6 +133,8 @@ def _summed(family: Family[Any], sources: Sources) -> Iterator[str]:
     else:
         totals = {}
         yield from _sums(family, sources, totals)
+    if family.kept is not None:
+        totals |= family.kept(sources)
     for row in family.metrics:
         name = family.prefix + row.name
         written = sample(name, "", totals[row.name]) if row.name in totals else ""

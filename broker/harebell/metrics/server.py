@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from harebell.administration.administration import Administration
-from harebell.administration.host import Listener
 from harebell.engine.name_patterns import BadPattern, NamePattern
-from harebell.http_listening import BoundedServer, listen
+from harebell.http_listening import BoundedServer, serve_on
 from harebell.metrics.exposition import CONTENT_TYPE
 from harebell.metrics.family import Selection
 from harebell.metrics.pacing import paced
@@ -76,13 +77,12 @@ class MetricsServer:
             "/readyz": self._readyz,
         }
 
-    async def start(self) -> list[Listener]:
-        """Listen, and give the addresses really listened on.
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve who connects, and who waits already; ``stop`` closes the sockets.
 
-        Raises:
-            OSError: an address cannot be listened on; none is then.
+        Args:
+            sockets: listen already.
         """
-        settings = self._admin.settings
         server = BoundedServer(
             self._handle,
             MOST_CONNECTIONS,
@@ -91,15 +91,14 @@ class MetricsServer:
             keepalive_timeout=KEEPALIVE_SECONDS,
             lingering_time=1.0,
         )
-        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
-        self._runner = runner
-        try:
-            found = await listen(runner, settings.http_listeners(settings.metrics), "metrics")
-        except OSError:
-            await self.stop()
-            raise
-        return [Listener("http/prometheus", host, port) for host, port in found]
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
+        await self._runner.setup()
+        await serve_on(self._runner, sockets)
+
+    async def start_tls(self, sockets: Sequence[socket.socket], context: ssl.SSLContext) -> None:
+        """Serve over TLS too, once ``start`` is done."""
+        if self._runner is not None:
+            await serve_on(self._runner, sockets, context)
 
     async def stop(self) -> None:
         """Stop listening and drop open requests; safe to call twice."""
@@ -170,9 +169,12 @@ async def _send(request: web.BaseRequest, chunks: list[bytes]) -> web.StreamResp
             "Content-Type": CONTENT_TYPE,
             "Content-Length": str(sum(map(len, chunks))),
             "Cache-Control": "no-store",
+            "Vary": "Accept-Encoding",
             **SERVER,
         }
     )
+    if request.method != "HEAD" and _takes_gzip(request.headers.get("Accept-Encoding", "")):
+        response.enable_compression(web.ContentCoding.gzip)
     try:
         async with asyncio.timeout(SEND_SECONDS):
             await response.prepare(request)
@@ -184,6 +186,15 @@ async def _send(request: web.BaseRequest, chunks: list[bytes]) -> web.StreamResp
         if request.transport is not None:
             request.transport.abort()
     return response
+
+
+def _takes_gzip(header: str) -> bool:
+    """Tell whether a client takes gzip (RFC 9110, 12.5.3); it must say so by name."""
+    for entry in header.lower().split(","):
+        coding, _, quality = (part.strip() for part in entry.partition(";"))
+        if coding in ("gzip", "x-gzip"):
+            return quality.replace(" ", "").removeprefix("q=").strip("0.") != "" or not quality
+    return False
 
 
 def _selection(request: web.BaseRequest) -> Selection:

@@ -89,6 +89,8 @@ class Totals:
         for index, connection in enumerate(self.connections):
             counted.received_octets += connection.received_octets
             counted.sent_octets += connection.out.sent_octets
+            counted.received_chunks += connection.received_chunks
+            counted.sent_chunks += connection.out.sent_chunks
             if index % STEP == STEP - 1:
                 yield
         for index, channel in enumerate(self.channels):
@@ -103,7 +105,7 @@ def errors_of(counted: Queue | QueueTotals) -> Vector:
     """Give what went wrong with messages: the numbers that ``ERRORS`` names, in its order."""
     deaths = counted.deaths
     if deaths is None:
-        return [counted.rejected, counted.requeued, counted.refused, *[0] * 8]
+        return [counted.rejected, counted.requeued, counted.refused, *[0] * 8, counted.duplicates, 0]
     return [
         counted.rejected,
         counted.requeued,
@@ -116,12 +118,14 @@ def errors_of(counted: Queue | QueueTotals) -> Vector:
         deaths.lost_expired,
         deaths.lost_maxlen,
         deaths.lost_delivery_limit,
+        counted.duplicates,
+        deaths.invalid,
     ]
 
 
 def error_count(queue: Queue) -> int:
     """Give how much went wrong with messages of a queue."""
-    count = queue.rejected + queue.requeued + queue.refused
+    count = queue.rejected + queue.requeued + queue.refused + queue.duplicates
     return count if queue.deaths is None else sum(errors_of(queue))
 
 

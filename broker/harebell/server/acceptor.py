@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from harebell import logs
+from harebell.listening import Listening
 from harebell.server.admission import Origin
 from harebell.server.proxy_header import ProxyHeader, ProxyHeaderError
 from harebell.server.transport import ClientTransport
@@ -36,39 +36,42 @@ Network = IPv4Network | IPv6Network
 
 
 class Acceptor:
-    """Listens on some addresses, all with TLS or all without.
+    """Accepts on some sockets, on all with TLS or on all without.
 
     Args:
         server: what the connections are for.
+        listening: the sockets, which are closed with the acceptor.
         certificates: of the listeners with TLS; None for plain ones.
         trusted: networks whose connections begin with a PROXY header.
     """
 
     def __init__(
-        self, server: Server, certificates: Certificates | None, trusted: Sequence[str] = ()
+        self,
+        server: Server,
+        listening: Listening,
+        certificates: Certificates | None,
+        trusted: Sequence[str] = (),
     ) -> None:
         self._server = server
         self._certificates = certificates
         self._trusted: tuple[Network, ...] = tuple(ip_network(each, strict=False) for each in trusted)
-        self._accepting: list[asyncio.Task[None]] = []
         self._greeting: set[asyncio.Task[None]] = set()
         self._log = logs.get_logger("connection")
-
-    async def listen(self, host: str, port: int) -> int:
-        """Listen on an address, and give the port.
-
-        Raises:
-            OSError: that is not possible.
-        """
-        loop = self._server.loop
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in dict.fromkeys(found):
-            listener = _bound(family, address, port, self._server.options.backlog)
-            port = listener.getsockname()[1]
-            task = loop.create_task(self._accept(listener))
-            task.add_done_callback(partial(_close, listener))
+        self._accepting: list[asyncio.Task[None]] = []
+        for each in listening.sockets:
+            task = server.loop.create_task(self._accept(each))
+            task.add_done_callback(partial(_close, each))
             self._accepting.append(task)
-        return port
+
+    def pause(self) -> None:
+        """Accept nothing more; who is on the way goes on."""
+        for task in self._accepting:
+            task.cancel()
+
+    async def wait_paused(self) -> None:
+        """Wait until the sockets that ``pause`` gave up are closed."""
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        self._accepting.clear()
 
     def close(self) -> None:
         """Accept nothing more, and drop whoever is on the way."""
@@ -187,25 +190,6 @@ def _shown(end: object) -> str:
     if isinstance(end, tuple) and len(end) >= 2:
         return f"[{end[0]}]:{end[1]}" if ":" in str(end[0]) else f"{end[0]}:{end[1]}"
     return "local"
-
-
-def _bound(family: int, address: Any, port: int, backlog: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setblocking(False)
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((address[0], port, *address[2:]))
-        listener.listen(backlog)
-    except OSError as error:
-        listener.close()
-        # The words of asyncio, which those who report the error know how to read.
-        words = (error.strerror or str(error)).lower()
-        text = f"error while attempting to bind on address {(address[0], port)!r}: {words}"
-        raise OSError(error.errno, text) from None
-    return listener
 
 
 def _reason(error: OSError) -> str:

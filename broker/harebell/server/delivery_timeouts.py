@@ -8,11 +8,12 @@ from harebell import logs
 from harebell.amqp.channel import Channel
 from harebell.amqp.closing import close_channel
 from harebell.amqp.connection import OPEN, Connection
-from harebell.engine.consumers import Unacked, acknowledgement_timeout
+from harebell.engine.consumers import Unacked
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 
 if TYPE_CHECKING:
     from harebell.server.listener import Server
+    from harebell.server.transport import ClientTransport
 
 GUIDE = "This timeout value can be configured, see consumers doc guide to learn more"
 """The end of RabbitMQ's words, which people grep."""
@@ -23,8 +24,6 @@ def time_out_deliveries(server: Server) -> None:
     broker = server.broker
     usual = broker.limits.consumer_timeout
     own = broker.own_timeouts
-    if not usual and not own:
-        return
     now = broker.clock.now
     for client in list(server.clients):
         connection = client.connection
@@ -34,16 +33,25 @@ def time_out_deliveries(server: Server) -> None:
             if channel.closing:
                 continue
             window = channel.window
+            if window.read_headers():
+                own = broker.own_timeouts = True
             if own:
                 if window.oldest() is None:
                     window.shortest = 0
                 # A policy may have given the queue of a running consumer another timeout.
                 for consumer in channel.consumers.values():
                     window.expect(consumer.queue, consumer)
-            entry = window.overdue(now, usual)
+            entry = window.overdue(now, usual, _silence(client, connection, now), connection.heartbeat)
             if entry is not None:
-                timeout = int(acknowledgement_timeout(entry.queue, entry.consumer, usual))
+                timeout = int(window.lease_of(entry).allowed(usual))
                 _close(connection, channel, entry, timeout)
+
+
+def _silence(client: ClientTransport, connection: Connection, now: int) -> int:
+    """Give the milliseconds for which nothing came; 0 while nothing is read, for that is no fault of his."""
+    if connection.heard or client.reading_paused:
+        return 0
+    return max(0, now - int(connection.last_heard))
 
 
 def _close(connection: Connection, channel: Channel, entry: Unacked, timeout: int) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from harebell import logs
@@ -14,6 +13,7 @@ from harebell.amqp.handshake import Handshake, HandshakeOptions
 from harebell.amqp.methods.table import Methods
 from harebell.auth.backends import UNIX_PEER
 from harebell.engine.broker import Broker
+from harebell.listening import listen
 from harebell.server.acceptor import Acceptor, connection_name
 from harebell.server.admission import Admission, Origin
 from harebell.server.clock import set_clock
@@ -25,12 +25,6 @@ from harebell.server.turn import Turn
 
 if TYPE_CHECKING:
     from harebell.tls import Certificates
-
-PORT_ATTEMPTS: Final = 10
-"""How often a free port is looked for that is free on every address."""
-
-IPV6_OF_EVERY_MACHINE: Final = ("::1", "::")
-NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 MEMORY_WATCH_BYTES: Final = 16 * 1024 * 1024
 """Bytes received after which memory is looked at, however little time has passed."""
@@ -99,6 +93,7 @@ class Server:
         admission: counts the connections that have not logged in.
         free_bytes: gives the free space of the disk the journal is on; None without a journal.
         blocking: True while an alarm keeps publishers waiting.
+        suspended: True while the listeners are closed for a time.
     """
 
     def __init__(self, broker: Broker, handshake: HandshakeOptions, options: ServerOptions) -> None:
@@ -109,6 +104,7 @@ class Server:
         self.turn = Turn(broker, self.loop)
         self.read_buffer = ReadBuffer()
         self.blocking = False
+        self.suspended = False
         self.free_bytes: Callable[[], int] | None = None
         self._stopping = False
         self._unwatched = 0
@@ -118,26 +114,34 @@ class Server:
         self._empty = asyncio.Event()
         self._empty.set()
         self._acceptors: list[Acceptor] = []
+        self._plain: list[tuple[str, int]] = []
+        self._secure: tuple[list[tuple[str, int]], Certificates] | None = None
         self._supervisor = Supervisor(self)
         self._descriptors = Descriptors()
         self.admission = Admission(options.max_handshakes, options.max_handshakes_per_address)
 
     async def start(self, listeners: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Listen on each address and give those really listened on.
-
-        With port 0 every address gets the port the first one was given. Where there is no IPv6, ``::1`` and
-        ``::`` are passed over if another address comes before them.
+        """Listen on each address and give those really listened on, as ``listen`` has it.
 
         Raises:
             OSError: an address cannot be listened on; none is then.
         """
+        self._plain = await self._serve_plain(listeners)
+        self._supervisor.start()
+        return self._plain
+
+    async def _serve_plain(self, listeners: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        backlog = self.options.backlog
+        listening = await listen(listeners, backlog, "AMQP")
         trusted = self.options.proxy_trusted
         if trusted:
-            addresses = await self._accept_on(Acceptor(self, None, trusted), listeners)
+            self._acceptors.append(Acceptor(self, listening, None, trusted))
         else:
-            addresses = await self._listen(listeners, self._listen_plain, self._close_listeners)
-        self._supervisor.start()
-        return addresses
+            for each in listening.sockets:
+                self._listeners.append(
+                    await self.loop.create_server(lambda: ClientTransport(self), sock=each, backlog=backlog)
+                )
+        return listening.addresses
 
     async def start_tls(
         self, listeners: Sequence[tuple[str, int]], certificates: Certificates
@@ -150,60 +154,10 @@ class Server:
         Raises:
             OSError: an address cannot be listened on; none is then.
         """
-        return await self._accept_on(Acceptor(self, certificates, self.options.proxy_trusted), listeners)
-
-    async def _accept_on(
-        self, acceptor: Acceptor, listeners: Sequence[tuple[str, int]]
-    ) -> list[tuple[str, int]]:
-        addresses = await self._listen(listeners, acceptor.listen, acceptor.close)
-        self._acceptors.append(acceptor)
-        return addresses
-
-    async def _listen(
-        self,
-        listeners: Sequence[tuple[str, int]],
-        listen: Callable[[str, int], Awaitable[int]],
-        give_up: Callable[[], None],
-    ) -> list[tuple[str, int]]:
-        """Listen on all of some addresses or none; a free port must be free on every one."""
-        attempts = PORT_ATTEMPTS if any(port == 0 for _, port in listeners) else 1
-        while True:
-            try:
-                return await self._listen_once(listeners, listen)
-            except OSError as error:
-                give_up()
-                attempts -= 1
-                # The port that is free on the first address may be taken on another.
-                if attempts == 0 or error.errno != errno.EADDRINUSE:
-                    raise
-
-    async def _listen_once(
-        self, listeners: Sequence[tuple[str, int]], listen: Callable[[str, int], Awaitable[int]]
-    ) -> list[tuple[str, int]]:
-        addresses: list[tuple[str, int]] = []
-        for host, port in listeners:
-            wanted = addresses[0][1] if port == 0 and addresses else port
-            try:
-                addresses.append((host, await listen(host, wanted)))
-            except OSError as error:
-                # Many containers have no IPv6, and the default addresses must work there as well.
-                if addresses and host in IPV6_OF_EVERY_MACHINE and error.errno in NO_SUCH_ADDRESS:
-                    self._log.info(f"not listening on [{host}]:{wanted}: there is no IPv6 here")
-                    continue
-                raise
-        return addresses
-
-    async def _listen_plain(self, host: str, port: int) -> int:
-        listener = await self.loop.create_server(
-            lambda: ClientTransport(self), host, port, backlog=self.options.backlog
-        )
-        self._listeners.append(listener)
-        return int(listener.sockets[0].getsockname()[1])
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        listening = await listen(listeners, self.options.backlog, "AMQP over TLS")
+        self._acceptors.append(Acceptor(self, listening, certificates, self.options.proxy_trusted))
+        self._secure = (listening.addresses, certificates)
+        return listening.addresses
 
     def refuses(self, others: int = 0) -> bool:
         """Tell whether a socket is one too many for the process, and must be closed at once.
@@ -296,6 +250,54 @@ class Server:
                 client.resume_reading(ALARM)
         self.turn.flush()
 
+    def set_memory_limit(self, octets: int) -> None:
+        """Change ``memory_limit``, and look at once what it means; 0 blocks always, as in RabbitMQ."""
+        self.options.memory_limit = max(1, octets)
+        self._supervisor.watch_memory()
+
+    def set_disk_free_limit(self, octets: int) -> None:
+        """Change ``disk_free_limit``, and look at once what it means."""
+        self.options.disk_free_limit = octets
+        self._supervisor.watch_disk()
+
+    def suspend_listeners(self) -> None:
+        """Close the listeners for a time; connections go on, and who is on the way gets in."""
+        self.suspended = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for acceptor in self._acceptors:
+            acceptor.pause()
+
+    async def resume_listeners(self) -> None:
+        """Listen again where ``suspend_listeners`` stopped to.
+
+        Raises:
+            OSError: an address was taken meanwhile; all stay closed then.
+        """
+        for acceptor in self._acceptors:
+            await acceptor.wait_paused()
+        try:
+            await self._serve_plain(self._plain)
+            if self._secure is not None:
+                await self.start_tls(*self._secure)
+        except OSError:
+            self.suspend_listeners()
+            raise
+        self.suspended = False
+        if self._stopping:
+            self.close_listeners()
+
+    def close_clients(self, reason: str) -> None:
+        """Close every connection; those that have not logged in are not told why."""
+        for session in self.broker.sessions:
+            session.close_session(reason)
+        for client in list(self.clients):
+            client.resume_all()
+            if client.in_handshake:
+                client.close()
+        self.turn.run()
+
     def close_listeners(self) -> None:
         """Accept nothing more; safe to call twice."""
         self._stopping = True
@@ -311,13 +313,7 @@ class Server:
             await self._close_one_by_one(self.options.drain_spread)
         self._supervisor.stop()
         self.turn.stop()
-        for session in self.broker.sessions:
-            session.close_session(SHUTDOWN_TEXT)
-        for client in list(self.clients):
-            client.resume_all()
-            if client.in_handshake:
-                client.close()
-        self.turn.run()
+        self.close_clients(SHUTDOWN_TEXT)
         try:
             async with asyncio.timeout(self.options.shutdown_timeout):
                 await self._empty.wait()

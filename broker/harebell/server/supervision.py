@@ -38,6 +38,10 @@ CLOSE_TIMEOUT_MS: Final = 3000
 CLEAR_BELOW: Final = 0.95
 """The memory alarm clears below this share of its limit."""
 
+EMPTY_BYTES: Final = 32 * 1024 * 1024
+"""A broker without any message takes more: a memory limit below this blocks publishers whatever is held, as
+RabbitMQ's does; it is set by people who want that."""
+
 FREE_ABOVE: Final = 1.1
 """The disk alarm clears above this multiple of its limit."""
 
@@ -73,7 +77,7 @@ class Supervisor:
         self._ticks += 1
         if self._ticks % MEMORY_EVERY == 0:
             self.watch_memory()
-            self._watch_disk()
+            self.watch_disk()
         if self._ticks % CONNECTIONS_EVERY == 0:
             now = int(server.broker.clock.now)
             for client in list(server.clients):
@@ -95,7 +99,7 @@ class Supervisor:
         mark = int(limit * CLEAR_BELOW) if alarmed else limit
         used = resident_bytes()
         # Freed memory stays with the allocator, so the resident size alone would never clear the alarm.
-        over = used >= mark and 2 * self._held_bytes() >= mark
+        over = used >= mark and (limit < EMPTY_BYTES or 2 * self._held_bytes() >= mark)
         if broker.alarms.update(MEMORY, over):
             state = "set" if over else "cleared"
             logs.get_logger("alarm").warning(
@@ -103,12 +107,13 @@ class Supervisor:
             )
             server.set_blocking(broker.alarms.active)
 
-    def _watch_disk(self) -> None:
+    def watch_disk(self) -> None:
+        """Set or clear the alarm of the disk."""
         server = self._server
         limit = server.options.disk_free_limit
-        if limit <= 0 or server.free_bytes is None:
-            return
         alarms = server.broker.alarms
+        if (limit <= 0 and not alarms.is_set(DISK)) or server.free_bytes is None:
+            return
         free = server.free_bytes()
         low = free < (limit * FREE_ABOVE if alarms.is_set(DISK) else limit)
         if alarms.update(DISK, low):

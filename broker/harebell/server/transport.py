@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 YIELD: Final = "yield"
 REPLIES: Final = "replies"
+RATE: Final = "rate"
 REPLY_HIGH: Final = 8 * 1024 * 1024
 """Bytes of unread replies after which nothing more is read from that client."""
 
@@ -65,6 +66,7 @@ class ClientTransport(asyncio.BufferedProtocol):
         self._room = 0
         self._limit = READ_FIRST
         self._contended = False
+        self._slowed = False
         self.transport: asyncio.Transport | None = None
         self.out = Outbox(server.turn.outboxes, self)
         self.connection: Connection | None = None
@@ -109,17 +111,51 @@ class ClientTransport(asyncio.BufferedProtocol):
         if self.origin is not None:
             self.admit()
         self._contended = dispatcher.contended
-        if connection.stalled:
+        if connection.slow_until:
+            self._slow_down(connection)
+        elif connection.stalled:
             self.pause_reading(REPLIES)
         self._turn.run()
         self._adapt(nbytes, full, time.monotonic() - started)
         self.server.received(nbytes)
+        self._received(connection)
+
+    def _received(self, connection: Connection) -> None:
+        """See what follows from what was handled: waiting for the disk, a close, an alarm."""
         if connection.has_published:
             self._turn.wait_for_journal(self)
         if connection.wants_close:
             self.close()
         elif connection.has_published and self.server.blocking and not connection.blocked:
             self.server.block(self)
+
+    def _slow_down(self, connection: Connection) -> None:
+        """Handle and read nothing until a queue takes messages again; others go on."""
+        self.pause_reading(RATE)
+        if not self._slowed:
+            self._slowed = True
+            wait = max(1, int(connection.slow_until - self.server.broker.clock.now))
+            self._loop.call_later(wait / 1000, self._go_on_slowly)
+
+    def _go_on_slowly(self) -> None:
+        """Handle what was read before, until a queue has enough once more."""
+        self._slowed = False
+        connection = self.connection
+        if connection is None or not connection.slow_until:
+            return
+        set_clock(self.server.broker.clock)
+        connection.slow_until = 0
+        connection.resume()
+        if connection.slow_until:
+            self._slow_down(connection)
+        else:
+            if connection.stalled:
+                self.pause_reading(REPLIES)
+            elif self.out.open:
+                self.resume_reading(REPLIES)
+            self.resume_reading(RATE)
+        self._turn.run()
+        self._received(connection)
 
     def admit(self) -> None:
         """Count the connection no more among those that have not logged in, once it is open."""
@@ -188,8 +224,10 @@ class ClientTransport(asyncio.BufferedProtocol):
         connection = self.connection
         if connection is None or not self.out.open:
             return
-        if connection.stalled:
+        if connection.stalled and not connection.slow_until:
             connection.resume()
+            if connection.slow_until:
+                self._slow_down(connection)
         if not connection.stalled:
             self.resume_reading(REPLIES)
         connection.writable_again()
@@ -210,6 +248,9 @@ class ClientTransport(asyncio.BufferedProtocol):
 
     def resume_all(self) -> None:
         """Read again whatever the reasons were: the connection is being closed and its answer matters."""
+        if self.connection is not None and self.connection.slow_until:
+            self.connection.slow_until = 0
+            self.connection.resume()
         for why in list(self._paused_for):
             self.resume_reading(why)
 

@@ -37,6 +37,7 @@ _SAME = {
     "management.path_prefix": "management.path_prefix",
     "management.ssl.port": "management.tls_port",
     "management.tcp.port": "management.port",
+    "prometheus.ssl.port": "metrics.tls_port",
     "prometheus.tcp.port": "metrics.port",
     "ssl_cert_login_san_index": "auth.ssl_cert_login_san_index",
     "ssl_cert_login_san_type": "auth.ssl_cert_login_san_type",

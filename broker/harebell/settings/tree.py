@@ -438,6 +438,11 @@ class Management(Section):
     max_connections: int = Field(
         default=500, ge=1, description="Most HTTP connections at once; more are dropped."
     )
+    trusted_proxies: Names = Field(
+        default=(),
+        description="Networks of reverse proxies whose header 'X-Forwarded-For' says where a request really "
+        "comes from, such as '127.0.0.1/32'. Without it everybody behind a proxy on this machine is local.",
+    )
     cors_allow_origins: Names = Field(
         default=(),
         description="Origins whose web pages may use the HTTP API, such as 'https://ops.example'; '*' "
@@ -454,6 +459,18 @@ class Management(Section):
     skip_unchanged_definitions: bool = Field(
         default=False, description="Import them only if they have changed since they were last imported."
     )
+    skip_unknown_definitions: bool = Field(
+        default=False,
+        description="Leave out what plugins of RabbitMQ bring (exchange types, policy keys, ...) and warn of "
+        "it; else such definitions keep the node from starting.",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            ipaddress.ip_network(entry, strict=False)
+        return entries
 
 
 class Metrics(Section):
@@ -468,6 +485,9 @@ class Metrics(Section):
         ge=0,
         le=65535,
         description="HTTP port; 0 takes any free one, and so does the default where server.port is 0.",
+    )
+    tls_port: int = Field(
+        default=15691, ge=0, le=65535, description="HTTPS port, if a certificate is named in [tls]."
     )
     max_labels: int = Field(
         default=100,
@@ -525,11 +545,11 @@ class Settings(Section):
         named = "port" in section.model_fields_set or self.server.port != 0
         return self._http_addresses(section, section.port if named else 0)
 
-    def https_listeners(self) -> tuple[tuple[str, int], ...]:
-        """Return every address and port that the HTTP API listens on with TLS, on the same terms."""
-        named = "tls_port" in self.management.model_fields_set or self.server.port != 0
-        port = self.management.tls_port if named else 0
-        pairs = self._http_addresses(self.management, port)
+    def https_listeners(self, section: Management | Metrics) -> tuple[tuple[str, int], ...]:
+        """Return every address and port that they listen on with TLS, on the same terms."""
+        named = "tls_port" in section.model_fields_set or self.server.port != 0
+        port = section.tls_port if named else 0
+        pairs = self._http_addresses(section, port)
         return tuple(dict.fromkeys((host, port) for host, _ in pairs))
 
     def _http_addresses(self, section: Management | Metrics, default: int) -> tuple[tuple[str, int], ...]:

@@ -9,6 +9,7 @@ from harebell.amqp.inspection import consumer_table
 from harebell.content.table import Table
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.inspection import exchange_table, queue_table, stream_readers
+from harebell.engine.lane_inspection import lanes_table
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stream import StreamQueue
 from harebell.engine.samples import Samples
@@ -47,7 +48,7 @@ def queue_view(
     if detail:
         table["consumer_details"] = [
             consumer_table(consumer, vhost.name)
-            for consumer in queue.consumers()
+            for consumer in [*queue.consumers(), *queue.browsers()]
             if isinstance(consumer, ChannelConsumer)
         ]
         table["incoming"] = []
@@ -55,6 +56,9 @@ def queue_view(
         table["errors"] = queue_errors(queue)
         if isinstance(queue, StreamQueue):
             table["stream_readers"] = stream_readers(queue)
+        lanes = lanes_table(queue)
+        if lanes is not None:
+            table["lanes"] = lanes
     return table
 
 
@@ -88,15 +92,18 @@ def queue_errors(queue: Queue) -> Table:
         "requeued": int(queue.requeued),
         "refused": int(queue.refused),
         "duplicates": int(queue.duplicates),
+        "invalid": int(queue.invalid),
     }
     dead: Table = dict.fromkeys(("rejected", "expired", "maxlen", "delivery_limit"), 0)
     lost: Table = dict(dead)
+    dead["invalid"] = 0
     if deaths is not None:
         dead = {
             "rejected": int(deaths.rejected),
             "expired": int(deaths.expired),
             "maxlen": int(deaths.maxlen),
             "delivery_limit": int(deaths.delivery_limit),
+            "invalid": int(deaths.invalid),
         }
         lost = {
             "rejected": int(deaths.lost_rejected),
@@ -153,6 +160,14 @@ def exchange_view(rates: Rates, vhost: Vhost, exchange: Exchange | None, detail:
         values = (int(tally.received), int(tally.routed))
         rates.put_all(stats, tally.samples, 0, EXCHANGES, values, ages.messages)
         table["message_stats"] = stats
+    if tally.duplicates or (exchange is not None and exchange.ids is not None):
+        table["duplicates"] = int(tally.duplicates)
+    if tally.invalid or (exchange is not None and exchange.options is not None and exchange.options.schema):
+        table["invalid"] = int(tally.invalid)
+    if exchange is not None and vhost.delays is not None:
+        delayed = vhost.delays.count_of(exchange.name)
+        if delayed or (exchange.options is not None and exchange.options.delayed):
+            table["messages_delayed"] = int(delayed)
     if detail:
         table["incoming"] = []
         table["outgoing"] = []

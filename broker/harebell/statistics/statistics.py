@@ -211,6 +211,8 @@ class Statistics:
         ages = ages or NOW
         totals = self.totals(vhost)
         table = vhost_table(vhost, self.broker.node_name)
+        if vhost.delays is not None and vhost.delays.queues:
+            table["messages_delayed"] = int(vhost.delays.count())
         samples = vhost.counters.samples
         if vhost.queues or totals.queues_created:
             self._put_lengths(table, samples, totals, ages)
@@ -286,7 +288,10 @@ class Statistics:
         self._rates.put_all(stats, NO_PAST, 0, NOT_COUNTED, (0, 0), ages.messages)
         lengths: Table = {}
         self._put_lengths(lengths, samples, totals, ages)
-        shown = self.broker.vhosts.values() if vhosts is None else vhosts
+        shown = list(self.broker.vhosts.values() if vhosts is None else vhosts)
+        delays = [vhost.delays for vhost in shown if vhost.delays is not None and vhost.delays.queues]
+        if delays:
+            lengths["messages_delayed"] = sum(int(one.count()) for one in delays)
         return {
             "message_stats": stats,
             "churn_rates": self._node.churn_table(totals, ages),

@@ -7,6 +7,7 @@ is ever copied as a whole.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
@@ -261,6 +262,7 @@ class Backlog:
         self.flagged: i64 = -1
         self.kept: list[KeptChunk] = []
         self.in_chunks: i64 = 0
+        self.holds: dict[int, int] = {}
 
     def __len__(self) -> int:
         return int(self.alive + self.in_chunks)
@@ -360,6 +362,8 @@ class Backlog:
         """The queue no longer holds ``count`` positions from ``first`` on; some it may never have held."""
         chunks = self.chunks
         beyond: i64 = first + count
+        if self.holds and count == 1:
+            self.holds.pop(first, None)
         if beyond - 1 > self.highest:
             self.highest = beyond - 1
         at: i64 = self._chunk_from(first)
@@ -384,6 +388,10 @@ class Backlog:
     def requeue(self, first: i64, count: i64) -> None:
         """Deliveries of ``count`` positions from ``first`` on came back."""
         self._returned(first, first + count, -1)
+
+    def hold(self, position: i64, until: i64) -> None:
+        """A message that came back waits until a time, unix milliseconds."""
+        self.holds[position] = until
 
     def set_returns(self, position: i64, value: i64) -> None:
         """Set how often a message came back, see ``paging.RETURN``."""
@@ -440,6 +448,27 @@ class Backlog:
                 yield chunk.position(slot), chunk.arrived(slot), chunk.expiration(slot)
             if last >= 0 and limited:
                 yield chunk.position(last), chunk.arrived(last), -1
+
+    def timed(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Give position, location, segment, share and arrival of what is here, and let go of it."""
+        chunks = self.chunks
+        self.chunks = []
+        self.alive = 0
+        chunks.reverse()
+        segment = 0
+        low = high = -1
+        while chunks:
+            chunk = chunks.pop()
+            for slot in range(chunk.count):
+                location = chunk.location(slot)
+                if location == _SETTLED:
+                    continue
+                lsn = location >> 1
+                if not low <= lsn < high:
+                    segment = bisect_right(self.bases, lsn) - 1
+                    low = self.bases[segment]
+                    high = self.bases[segment + 1] if segment + 1 < len(self.bases) else 1 << 62
+                yield chunk.position(slot), location, segment, chunk.share(slot), chunk.arrived(slot)
 
     def leveled_pages(self, highest: i64, absent: i64) -> dict[int, list[Page]]:
         """Turn what is here into pages for each priority; afterwards nothing is here any more.

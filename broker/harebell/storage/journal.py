@@ -25,6 +25,7 @@ from harebell.storage.records import (
     COMMAND,
     FLAG,
     GROUP,
+    HOLDS,
     IN_GROUP,
     MESSAGE,
     RECORD_HEAD_SIZE,
@@ -33,6 +34,7 @@ from harebell.storage.records import (
     SETTLE,
     SYNCED,
     chunk_covered,
+    encode_holds,
     encode_returns,
     message_payload,
     seed,
@@ -126,6 +128,7 @@ class WriteAheadLog(Journal):
         self._settles = Runs()
         self._flags = Runs()
         self._requeues = Runs()
+        self._holds = BytesWriter()
         self._record = BytesWriter()
         self._enqueues = BytesWriter()
         self._message: Message | None = None
@@ -219,6 +222,13 @@ class WriteAheadLog(Journal):
         """Note that a message was returned."""
         self._requeues.add(queue_id, position)
 
+    def hold(self, queue_id: i64, position: i64, until: i64) -> None:
+        """Note that a message waits for its retry."""
+        w = self._holds
+        write_i64_be(w, queue_id)
+        write_i64_be(w, position)
+        write_i64_be(w, until)
+
     def flag(self, queue_id: i64, position: i64) -> None:
         """Note that a message never flagged was returned, which is not counted.
 
@@ -241,7 +251,11 @@ class WriteAheadLog(Journal):
         return self.bound
 
     def copy(
-        self, message: Message, enqueues: list[tuple[int, int]], returned: list[tuple[int, int, int]]
+        self,
+        message: Message,
+        enqueues: list[tuple[int, int]],
+        returned: list[tuple[int, int, int]],
+        held: list[tuple[int, int, int]],
     ) -> None:
         """Write a message again, at the end of the log.
 
@@ -249,6 +263,7 @@ class WriteAheadLog(Journal):
             message: takes the new location; what it counted in its old segment is the caller's business.
             enqueues: queue id and position where it is alive.
             returned: queue id, position and ``paging.RETURN`` value of those that came back before.
+            held: queue id, position and time of those that wait for a retry.
         """
         self.begin_message(message)
         for queue_id, position in enqueues:
@@ -258,6 +273,8 @@ class WriteAheadLog(Journal):
             # Returns noted before count already: replayed after this record they would count twice.
             self._write_runs()
             self.bound = self._append(RETURNS, encode_returns(returned))
+        if held:
+            self.bound = self._append(HOLDS, encode_holds(held))
 
     def hasten(self) -> None:
         """Make durable with the next batch what nobody would wait for."""
@@ -334,6 +351,10 @@ class WriteAheadLog(Journal):
         requeues = self._requeues.take()
         if requeues:
             self._append(REQUEUE, requeues)
+        if len(self._holds) > 0:
+            holds = self._holds.getvalue()
+            self._holds.truncate(0)
+            self._append(HOLDS, holds)
         if self._group is None:
             self._urgent = urgent
 

@@ -152,7 +152,8 @@ class Move:
             return
         share = found.size // max(1, len(found.enqueues))
         returned = [(*pair, living[pair].returns) for pair in pairs if living[pair].returns]
-        journal.copy(message, pairs, returned)
+        held_until = [(*pair, living[pair].until) for pair in pairs if living[pair].until]
+        journal.copy(message, pairs, returned, held_until)
         for queue_id, position in pairs:
             held = living[(queue_id, position)].message
             if held is None:

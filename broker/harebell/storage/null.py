@@ -43,6 +43,9 @@ class NullJournal(Journal):
     def requeue(self, queue_id: i64, position: i64) -> None:
         """Write nothing."""
 
+    def hold(self, queue_id: i64, position: i64, until: i64) -> None:
+        """Write nothing."""
+
     def flag(self, queue_id: i64, position: i64) -> None:
         """Write nothing."""
 

@@ -41,6 +41,9 @@ Payloads (``run`` = queue id u64, first position u64, count u32)::
     CHUNK     queue id u64, then messages of that stream, as ``content/chunks.py`` has them; positions are
               their offsets.  The record's crc covers the queue id and the chunk's head, and in that is the
               crc of the rest, so that no octet is summed twice
+    HOLDS     for each message: queue id u64, position u64, until u64, unix milliseconds: it came back and
+              is not to be delivered before.  Written of what waits for a retry, and of such messages copied
+              forward
 """
 
 from __future__ import annotations
@@ -66,8 +69,8 @@ from harebell.content.message import Message
 from harebell.paging import journal_location
 
 MAGIC: Final = b"HBWL"
-VERSION: Final = 2
-"""Version 1 had no CHUNK records."""
+VERSION: Final = 3
+"""Version 1 had no CHUNK records, version 2 no HOLDS records."""
 DIGEST_CRC32: Final = 1
 SEGMENT_HEAD: Final = struct.Struct(">4sHBBQQ")
 SEGMENT_HEAD_SIZE: Final = 32
@@ -85,9 +88,10 @@ PAD: Final = 7
 FLAG: Final = 8
 RETURNS: Final = 9
 CHUNK: Final = 10
-KINDS: Final = frozenset({MESSAGE, SETTLE, REQUEUE, COMMAND, GROUP, CLEAN, PAD, FLAG, RETURNS, CHUNK})
+HOLDS: Final = 11
+KINDS: Final = frozenset({MESSAGE, SETTLE, REQUEUE, COMMAND, GROUP, CLEAN, PAD, FLAG, RETURNS, CHUNK, HOLDS})
 _FIRST_KIND: Final = 1
-_LAST_KIND: Final = 10
+_LAST_KIND: Final = 11
 
 SYNCED: Final = 1
 """Mark of a record: everything before it was on stable storage when it was written."""
@@ -98,6 +102,8 @@ ENQUEUE: Final = struct.Struct(">QQ")
 ENQUEUE_SIZE: Final = 16
 RUN: Final = struct.Struct(">QQI")
 RUN_SIZE: Final = 20
+HOLD: Final = struct.Struct(">QQQ")
+HOLD_SIZE: Final = 24
 CHUNK_ID_SIZE: Final = 8
 CHUNK_COVERED: Final = CHUNK_ID_SIZE + CHUNK_HEAD_SIZE
 """Octets of a CHUNK payload that the record's own crc covers."""
@@ -468,6 +474,16 @@ def decode_runs(payload: bytes) -> list[tuple[int, int, int]]:
 def encode_returns(entries: list[tuple[int, int, int]]) -> bytes:
     """Encode a RETURNS payload of (queue id, position, returns)."""
     return b"".join(RUN.pack(*entry) for entry in entries)
+
+
+def encode_holds(entries: list[tuple[int, int, int]]) -> bytes:
+    """Encode a HOLDS payload of (queue id, position, until)."""
+    return b"".join(HOLD.pack(*entry) for entry in entries)
+
+
+def decode_holds(payload: bytes) -> list[tuple[int, int, int]]:
+    """Decode a HOLDS payload into (queue id, position, until)."""
+    return list(HOLD.iter_unpack(payload))
 
 
 def decode_returns(payload: bytes) -> list[tuple[int, int, int]]:

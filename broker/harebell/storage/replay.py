@@ -27,6 +27,8 @@ from harebell.storage.records import (
     ENQUEUE_SIZE,
     FLAG,
     GROUP,
+    HOLD_SIZE,
+    HOLDS,
     LSN_MASK,
     MESSAGE,
     MESSAGE_HEAD_SIZE,
@@ -235,6 +237,11 @@ class Recovered:
                 else:
                     queue.set_returns(position, count)
                 first += RUN_SIZE
+        elif kind == HOLDS:
+            while first + HOLD_SIZE <= end:
+                held = self._backlog(read_i64_be(data, first), lsn)
+                held.hold(read_i64_be(data, first + 8), read_i64_be(data, first + 16))
+                first += HOLD_SIZE
         elif kind == COMMAND:
             self.commands.append((int(outer), data[first:end]))
         elif kind == GROUP:

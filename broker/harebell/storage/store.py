@@ -168,6 +168,11 @@ class Store:
         backlog = self.recovered.queues.get(queue_id)
         return () if backlog is None else backlog.arrivals(limited, ordered)
 
+    def holds(self, queue_id: int) -> dict[int, int]:
+        """Give position and time, unix milliseconds, of what may wait for a retry; before ``pages``."""
+        backlog = self.recovered.queues.get(queue_id)
+        return {} if backlog is None else backlog.holds
+
     def pages(self, queue_id: int, highest: int, absent: int) -> dict[int, list[Page]]:
         """Give what recovery found alive in a queue, by priority, and count it as live.
 
@@ -184,6 +189,19 @@ class Store:
                 for segment, octets in page.claims:
                     self.segments.add(segment, octets)
         return levels
+
+    def timed(self, queue_id: int) -> Iterable[tuple[int, int, int, int, int]]:
+        """Go through what recovery found alive in a queue of timed messages, and count it as live.
+
+        Gives position, location, segment, share and arrival of each, oldest first; afterwards the backlog
+        is empty.
+        """
+        backlog = self.recovered.queues.get(queue_id)
+        if backlog is None:
+            return
+        for position, location, segment, share, arrived in backlog.timed():
+            self.segments.add(segment, share)
+            yield position, location, segment, share, arrived
 
     def chunks(self, queue_id: int) -> list[KeptChunk]:
         """Give the chunks of a stream that recovery found, oldest first, and count them as live."""

@@ -256,7 +256,13 @@ def test_a_policy_sets_the_window_which_then_begins_empty(node: Node, channel: C
         ("stream", {"deduplication_window": "10"}),
         ("stream", {"deduplication_header": 10}),
         ("stream", {"deduplication_header": "h" * 256}),
-        ("classic", {"deduplication_window": 10}),
+        ("stream", {"deduplication_interval": 0}),
+        ("stream", {"deduplication_interval": "0"}),
+        ("stream", {"deduplication_interval": "10x"}),
+        ("stream", {"deduplication_interval": 1.5}),
+        ("classic", {"deduplication_window": 0}),
+        ("quorum", {"deduplication_interval": "-1"}),
+        ("classic", {"message_uid": 1}),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(
@@ -285,16 +291,16 @@ def test_it_knows_what_a_list_of_the_last_ids_knows(data: st.DataObject, table_i
         ids = st.one_of(st.none(), st.integers(0, 60).map(str))
         for each in data.draw(st.lists(ids, max_size=150)):
             expected = each is not None and each in model[-window:]
-            assert known.knows(with_id(each)) is expected, f"{each} among {model[-window:]}"
+            assert known.knows(with_id(each), 0) is expected, f"{each} among {model[-window:]}"
             if not expected or data.draw(st.integers(0, 9)) == 0:
-                known.remember(with_id(each))
+                known.remember(with_id(each), 0)
                 model.append(each)
             if data.draw(st.integers(0, 30)) == 0:
                 model = model[-window:]
                 window = data.draw(st.integers(1, 40))
                 known = known.resized(window)
         for name in map(str, range(61)):
-            assert known.knows(with_id(name)) is (name in model[-window:])
+            assert known.knows(with_id(name), 0) is (name in model[-window:])
     finally:
         vars(deduplication)["TABLE_IDS"] = before
 
@@ -303,10 +309,10 @@ def test_many_ids_come_and_go_in_little_memory() -> None:
     window = 20_000
     known = Deduplication(window, "")
     for number in range(3 * window):
-        known.remember(with_id(str(number)))
+        known.remember(with_id(str(number)), 0)
     first = 2 * window
-    assert [each for each in range(first, 3 * window) if not known.knows(with_id(str(each)))] == []
-    assert [each for each in range(first) if known.knows(with_id(str(each)))] == []
+    assert [each for each in range(first, 3 * window) if not known.knows(with_id(str(each)), 0)] == []
+    assert [each for each in range(first) if known.knows(with_id(str(each)), 0)] == []
     octets = sum(4 * len(table) for table in known._tables) + 16 * window
     assert octets <= 30 * window, "two thirds of a table may be in use, and it doubles"
 
@@ -314,5 +320,5 @@ def test_many_ids_come_and_go_in_little_memory() -> None:
 def test_a_header_that_makes_no_sense_has_no_id() -> None:
     known = Deduplication(5, "")
     for header in (b"", b"\0" * 12 + b"\0\x80", with_id("abc")[:-7]):
-        known.remember(header)
-        assert not known.knows(header)
+        known.remember(header, 0)
+        assert not known.knows(header, 0)

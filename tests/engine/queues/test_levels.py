@@ -95,6 +95,15 @@ class Shop:
         assert int(self.store.bodies) == sum(len(each.body) for each in held)
         seen = [(position, returns) for position, _, returns in self.store.peek(9)]
         assert seen == [(position, returns) for _, position, returns in self.held[:9]]
+        middle = self.next // 2
+        there = sorted((position, returns) for _, position, returns in self.held if position >= middle)
+        browsed: list[tuple[int, int]] = []
+        while part := self.store.browse_from(browsed[-1][0] + 1 if browsed else middle, 7):
+            browsed += [(position, returns) for position, _, returns in part]
+            if len(browsed) > 60:
+                break
+        assert browsed == there[: len(browsed)], "it is seen by position, each once"
+        assert len(browsed) > 60 or len(browsed) == len(there), "none is left out"
 
 
 def test_higher_levels_leave_first_and_each_in_order() -> None:

@@ -262,6 +262,11 @@ def test_any_sequence_agrees_with_a_list(data: st.DataObject) -> None:
         if not shop.store.count:
             assert (int(shop.store.octets), int(shop.store.bodies)) == (0, 0)
         assert [entry[0] for entry in shop.store.peek(7)] == [position for position, _ in ready[:7]]
+        there = sorted(position for position, _ in ready)
+        middle = there[len(there) // 2] if there else 1
+        seen = [entry[0] for entry in shop.store.browse_from(middle, 11)]
+        assert seen == [position for position in there if position >= middle][: len(seen)]
+        assert len(seen) == 11 or len(seen) == len([position for position in there if position >= middle])
     shop.pager.hand_back()
     assert shop.drain() == [position for position, _ in ready]
     assert (int(shop.store.octets), int(shop.pager.used)) == (0, 0)

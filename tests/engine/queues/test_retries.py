@@ -90,8 +90,67 @@ def test_a_purge_takes_what_waits_for_its_retry(node: Node, channel: ClientChann
 def test_the_wait_grows_with_the_returns() -> None:
     options = QueueOptions()
     options.delayed_retry_type = "all"
-    assert retry_delay(options, RETURN | FLAGGED, True) == 0
+    assert retry_delay(options, 1, RETURN | FLAGGED, True) == 0
     options.delayed_retry_min = 1000
-    assert [retry_delay(options, RETURN * n, True) for n in (1, 2, 7)] == [1000, 2000, 7000]
+    assert [retry_delay(options, 1, RETURN * n, True) for n in (1, 2, 7)] == [1000, 2000, 7000]
     options.delayed_retry_max = 2500
-    assert [retry_delay(options, RETURN * n, False) for n in (1, 2, 7)] == [1000, 2000, 2500]
+    assert [retry_delay(options, 1, RETURN * n, False) for n in (1, 2, 7)] == [1000, 2000, 2500]
+
+
+def test_the_wait_doubles_each_time_if_it_is_told_to() -> None:
+    options = QueueOptions()
+    options.delayed_retry_type = "all"
+    options.delayed_retry_backoff = "exponential"
+    options.delayed_retry_min = 1000
+    assert [retry_delay(options, 1, RETURN * n, True) for n in (1, 2, 3, 5)] == [1000, 2000, 4000, 16000]
+    options.delayed_retry_max = 5000
+    assert [retry_delay(options, 1, RETURN * n, True) for n in (3, 4, 90, 2**29)] == [4000, 5000, 5000, 5000]
+
+
+def test_the_wait_stays_the_same_if_it_is_told_to() -> None:
+    options = QueueOptions()
+    options.delayed_retry_type = "all"
+    options.delayed_retry_backoff = "constant"
+    options.delayed_retry_min = 1000
+    assert [retry_delay(options, 1, RETURN * n, True) for n in (1, 2, 9)] == [1000, 1000, 1000]
+
+
+def test_jitter_spreads_waits_and_never_makes_one_longer() -> None:
+    options = QueueOptions()
+    options.delayed_retry_type = "all"
+    for least in (1000, 1 << 38):
+        options.delayed_retry_min = least
+        options.delayed_retry_jitter = 30
+        waits = [int(retry_delay(options, position, RETURN, True)) for position in range(1, 1001)]
+        assert all(0.7 * least <= wait <= least for wait in waits)
+        assert min(waits) < 0.73 * least
+        assert max(waits) > 0.97 * least
+        assert len(set(waits)) > 200
+        assert waits == [retry_delay(options, position, RETURN, True) for position in range(1, 1001)]
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_what_failed_at_its_last_attempt_is_dead_lettered(
+    node: Node, channel: ClientChannel, kind: str
+) -> None:
+    channel.declare_queue("dead")
+    arguments: dict[str, Any] = {
+        "x-queue-type": kind,
+        "x-delayed-retry-type": "all",
+        "x-delayed-retry-min": 100,
+        "x-delayed-retry-attempts": 3,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "dead",
+    }
+    channel.declare_queue("q", durable=True, arguments=arguments)
+    channel.publish(b"again", key="q")
+    counts = []
+    for _ in range(3):
+        passes(node, 400)
+        delivery = channel.get("q")
+        assert delivery is not None, "it was given up too early"
+        counts.append((delivery.properties.headers or {}).get("x-delivery-count"))
+        channel.send(commands.Basic.Reject(delivery.tag, True))
+    passes(node, 1000)
+    assert counts[1:] == [1, 2]
+    assert (channel.ready("q"), channel.ready("dead")) == (0, 1)

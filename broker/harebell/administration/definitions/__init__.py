@@ -6,16 +6,12 @@ Files of RabbitMQ 3.x and 4.x and of LavinMQ are understood; what is exported lo
 from harebell.administration.definitions.entries import Difference
 from harebell.administration.definitions.exporting import exported, exported_vhost
 from harebell.administration.definitions.importing import Import, Progress, hash_passwords
-from harebell.administration.definitions.starting import DefinitionsError, brings_users, import_at_start
 
 __all__ = [
-    "DefinitionsError",
     "Difference",
     "Import",
     "Progress",
-    "brings_users",
     "exported",
     "exported_vhost",
     "hash_passwords",
-    "import_at_start",
 ]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harebell.administration.administration import Administration
 from harebell.administration.definitions.entries import ADD, CHANGE, Entry, Known, changed, in_vhost
+from harebell.administration.definitions.unknown import (
+    known_definition,
+    known_limits,
+    unknown_in_policy,
+    unknown_limits,
+)
 from harebell.administration.parameters import (
     LIMITS,
     OPERATOR_POLICY,
@@ -28,13 +34,23 @@ from harebell.administration.users import (
     set_topic_permissions,
     set_user_limits,
 )
-from harebell.administration.vhosts import DESCRIPTION, PROTECTED, TAGS, TRACING, check_vhost, put_vhost
+from harebell.administration.vhosts import (
+    DESCRIPTION,
+    PROTECTED,
+    TAGS,
+    TRACING,
+    check_redeclare,
+    check_vhost,
+    put_vhost,
+)
 from harebell.auth.passwords import PasswordHash
 from harebell.auth.permissions import Permissions, TopicPermissions
 from harebell.content.table import Table
+from harebell.engine.arguments import SUPPORTED_TYPES
 from harebell.engine.policies import Policy
 from harebell.engine.policy_checks import check_policy
 from harebell.engine.policy_control import set_policy
+from harebell.engine.redeclaring import REDECLARE, STRICT
 from harebell.errors import BrokerError
 
 
@@ -92,6 +108,7 @@ class VhostEntry(Entry):
     default_queue_type: str | None
     tracing: bool | None
     protected: bool | None
+    redeclare: str | None
     limits: Table | None
     creator: str
 
@@ -99,9 +116,26 @@ class VhostEntry(Entry):
     def label(self) -> str:
         return f"virtual host '{self.name}'"
 
+    def unknown(self, known: Known) -> list[str]:
+        found = unknown_limits(self.limits)
+        if self._unknown_type():
+            found.append(f"queue type '{self.default_queue_type}'")
+        return found
+
+    def _unknown_type(self) -> bool:
+        return self.default_queue_type not in (None, "undefined", "", *SUPPORTED_TYPES)
+
+    def known_part(self) -> Entry | None:
+        return replace(
+            self,
+            limits=None if self.limits is None else known_limits(self.limits),
+            default_queue_type=None if self._unknown_type() else self.default_queue_type,
+        )
+
     def check(self, known: Known) -> None:
         wanted = "undefined" if self.default_queue_type is None else self.default_queue_type
         check_vhost(self.name, self.description, self.tags, wanted)
+        check_redeclare(self.redeclare)
         if self.limits is not None:
             check_parameter(VHOST_LIMITS, LIMITS, self.limits)
             _note_limit(known, self.name, self.limits)
@@ -125,6 +159,8 @@ class VhostEntry(Entry):
             pairs.append(("tracing", now.get(TRACING, False), self.tracing))
         if self.protected is not None:
             pairs.append(("protection from deletion", now.get(PROTECTED, False), self.protected))
+        if self.redeclare is not None:
+            pairs.append(("redeclare", now.get(REDECLARE, STRICT), self.redeclare))
         if self.limits is not None:
             pairs.append(("limits", vhost.limits, self.limits))
         detail = changed(*pairs)
@@ -139,6 +175,7 @@ class VhostEntry(Entry):
             default_queue_type=self.default_queue_type,
             tracing=self.tracing,
             protected=self.protected,
+            redeclare=self.redeclare,
             creator=self.creator,
         )
         if self.limits is not None:
@@ -231,6 +268,24 @@ class ParameterEntry(Entry):
     def label(self) -> str:
         return in_vhost(f"parameter of component '{self.component}'", self.name, self.vhost)
 
+    def unknown(self, known: Known) -> list[str]:
+        if self.component == VHOST_LIMITS:
+            return unknown_limits(self.value)
+        if self.component not in (OPERATOR_POLICY, POLICY):
+            return []
+        _, apply_to, definition, _ = policy_fields(self.value)
+        return unknown_in_policy(apply_to, definition, self.component == OPERATOR_POLICY)
+
+    def known_part(self) -> Entry | None:
+        if not isinstance(self.value, dict):
+            return None
+        if self.component == VHOST_LIMITS:
+            left = known_limits(self.value)
+            return replace(self, value=left) if left else None
+        _, apply_to, definition, _ = policy_fields(self.value)
+        left = known_definition(apply_to, definition, self.component == OPERATOR_POLICY)
+        return replace(self, value={**self.value, "definition": left}) if left else None
+
     def check(self, known: Known) -> None:
         known.need_vhost(self.vhost)
         if self.component == POLICY:
@@ -304,6 +359,13 @@ class PolicyEntry(Entry):
     @property
     def label(self) -> str:
         return in_vhost("policy", self.name, self.vhost)
+
+    def unknown(self, known: Known) -> list[str]:
+        return unknown_in_policy(self.apply_to, self.definition, False)
+
+    def known_part(self) -> Entry | None:
+        left = known_definition(self.apply_to, self.definition, False)
+        return replace(self, definition=left) if left else None
 
     def check(self, known: Known) -> None:
         known.need_vhost(self.vhost)

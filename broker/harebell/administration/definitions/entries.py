@@ -118,6 +118,14 @@ class Entry(ABC):
     def label(self) -> str:
         """Name the object, for people: ``queue 'orders' in virtual host '/'``."""
 
+    def unknown(self, known: Known) -> list[str]:
+        """Name what in it is not known here, as what plugins of RabbitMQ bring: ``exchange type 'x-lvc'``."""
+        return []
+
+    def known_part(self) -> Entry | None:
+        """Give what is left of it without that; None for nothing."""
+        return None
+
     @abstractmethod
     def check(self, known: Known) -> None:
         """Check what can be checked before anything is imported, and note that the object will be there.

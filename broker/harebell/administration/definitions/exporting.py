@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from harebell.administration.administration import Administration
-from harebell.administration.parameters import DEFINITIONS_HASH, list_global_parameters, list_parameters
+from harebell.administration.parameters import (
+    DEFINITIONS_HASH,
+    OPERATOR_POLICY,
+    list_global_parameters,
+    list_parameters,
+)
 from harebell.administration.users import list_permissions, list_topic_permissions, list_users
 from harebell.administration.vhosts import DESCRIPTION, PROTECTED, TAGS, TRACING, find_vhost
 from harebell.content.table import Table
-from harebell.engine.arguments import QUEUE_TYPE
+from harebell.engine.arguments import OWN_POLICY_KEYS, QUEUE_TYPE
 from harebell.engine.exchanges.exchange import Exchange
+from harebell.engine.metadata import SCHEDULE
 from harebell.engine.policy_control import list_policies
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stream import StreamQueue
+from harebell.engine.redeclaring import REDECLARE
+from harebell.engine.schemas import COMPONENTS
 from harebell.engine.topology import RESERVED
 from harebell.engine.vhost import Vhost
 
@@ -61,9 +69,11 @@ def exported(admin: Administration) -> Export:
             "vhosts": (_vhost(vhost) for vhost in vhosts),
             "permissions": iter(list_permissions(admin)),
             "topic_permissions": iter(list_topic_permissions(admin)),
-            "parameters": iter(list_parameters(admin)),
+            "parameters": _parameters(list_parameters(admin), False),
+            "harebell_parameters": _parameters(list_parameters(admin), True),
             "global_parameters": iter(_global_parameters(admin)),
-            "policies": iter(list_policies(admin.broker)),
+            "policies": _policies(list_policies(admin.broker), False),
+            "harebell_policies": _policies(list_policies(admin.broker), True),
             "queues": _queues(admin, vhosts),
             "exchanges": _exchanges(vhosts),
             "bindings": _bindings(vhosts),
@@ -89,8 +99,10 @@ def exported_vhost(admin: Administration, name: str) -> Export:
             **about,
         },
         {
-            "parameters": iter(list_parameters(admin, vhost=name)),
-            "policies": iter(list_policies(admin.broker, name)),
+            "parameters": _parameters(list_parameters(admin, vhost=name), False),
+            "harebell_parameters": _parameters(list_parameters(admin, vhost=name), True),
+            "policies": _policies(list_policies(admin.broker, name), False),
+            "harebell_policies": _policies(list_policies(admin.broker, name), True),
             "queues": _placeless(_queues(admin, [vhost])),
             "exchanges": _placeless(_exchanges([vhost])),
             "bindings": _placeless(_bindings([vhost])),
@@ -116,7 +128,44 @@ def _vhost(vhost: Vhost) -> Table:
     if vhost.default_queue_type:
         metadata["default_queue_type"] = vhost.default_queue_type
     metadata.update({key: True for key in (TRACING, PROTECTED) if vhost.metadata.get(key) is True})
+    if REDECLARE in vhost.metadata:
+        metadata[REDECLARE] = vhost.metadata[REDECLARE]
     return {"name": vhost.name, **metadata, "metadata": metadata}
+
+
+def _parameters(rows: list[Table], own: bool) -> Iterator[Table]:
+    """Give the parameters of components that RabbitMQ does not have, or the others.
+
+    RabbitMQ imports nothing of a file with parameters it does not know, and passes over sections it does not
+    know.
+    """
+    for row in rows:
+        if row["component"] == OPERATOR_POLICY:
+            value = row["value"]
+            assert isinstance(value, dict)
+            definition = _definition(value, own)
+            if definition is not None:
+                yield {**row, "value": {**value, "definition": definition}}
+        elif (row["component"] in (*COMPONENTS, SCHEDULE)) == own:
+            yield row
+
+
+def _policies(rows: list[Table], own: bool) -> Iterator[Table]:
+    """Give the policies with keys that RabbitMQ does not have, whole; or all, without such keys."""
+    for row in rows:
+        definition = _definition(row, own)
+        if definition is not None:
+            yield {**row, "definition": definition}
+
+
+def _definition(policy: Table, own: bool) -> Table | None:
+    """Give what a policy defines, for RabbitMQ without what that does not know; None if it is left out."""
+    definition = policy["definition"]
+    assert isinstance(definition, dict)
+    shared = {key: value for key, value in definition.items() if key not in OWN_POLICY_KEYS}
+    if own:
+        return None if len(shared) == len(definition) else definition
+    return shared or None
 
 
 def _global_parameters(admin: Administration) -> list[Table]:

@@ -9,6 +9,7 @@ from harebell.administration.administration import Administration
 from harebell.administration.definitions.access_entries import ParameterEntry
 from harebell.administration.definitions.entries import ADD, CHANGE, KEEP, SKIP, Difference, Entry, Known
 from harebell.administration.definitions.reading import HASHED, HASHING, PLAIN, Warnings, entries, sections
+from harebell.administration.definitions.unknown import Unknown
 from harebell.administration.parameters import (
     KEPT,
     OPERATOR_POLICY,
@@ -16,6 +17,7 @@ from harebell.administration.parameters import (
     VHOST_LIMITS,
 )
 from harebell.auth.passwords import hash_password
+from harebell.engine.schemas import COMPONENTS as SCHEMAS
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 
 MAX_DIFFERENCES: Final = 100_000
@@ -48,9 +50,11 @@ class Import:
         vhost: import into this virtual host, whatever the objects say; None for the whole node.
         creator: user who imports, and gets all permissions in new virtual hosts; empty for nobody.
         dry_run: only find out what would change.
+        skip_unknown: leave out what is not known here (see ``unknown.py``), which is an error otherwise.
 
     Attributes:
         warnings: what was passed over.
+        skipped: what was left out because it is not known here, in words.
         differences: what changes, or would.
         lsn: what to wait for, so far.
     """
@@ -62,12 +66,15 @@ class Import:
         vhost: str | None = None,
         creator: str = "",
         dry_run: bool = False,
+        skip_unknown: bool = False,
     ) -> None:
         self._admin = admin
         self._document = document
         self._vhost = vhost
         self._creator = creator
         self._dry_run = dry_run
+        self._skip_unknown = skip_unknown
+        self._unknown = Unknown()
         self._warnings = Warnings()
         self._done = 0
         self._total = 0
@@ -78,6 +85,11 @@ class Import:
     def warnings(self) -> list[str]:
         """What was passed over."""
         return self._warnings.texts
+
+    @property
+    def skipped(self) -> list[str]:
+        """What was left out because it is not known here."""
+        return self._unknown.named if self._skip_unknown else []
 
     def run(self) -> None:
         """Do all of it at once; for errors see :meth:`steps`."""
@@ -99,9 +111,12 @@ class Import:
         known = Known(self._admin)
         read: list[Entry] = []
         for entry in entries(found, self._vhost, self._creator, self._warnings):
-            self._checked(entry, known)
-            read.append(entry)
+            checked = self._checked(entry, known)
+            if checked is not None:
+                read.append(checked)
             yield self._step()
+        if self._unknown.count and not self._skip_unknown:
+            raise self._unknown.refusal()
         self._within_limits(known)
         for entry in read:
             self._settle(entry, known)
@@ -111,16 +126,41 @@ class Import:
         self._done += 1
         return Progress(self._done, self._total)
 
-    def _checked(self, entry: Entry, known: Known) -> None:
+    def _checked(self, entry: Entry, known: Known) -> Entry | None:
+        """Check an object, and give what of it is imported."""
+        unknown = entry.unknown(known)
+        if unknown:
+            if not self._skip_unknown:
+                # What is left of it and the others are looked at, too: one refusal names all there are.
+                self._unknown.add(_said_of(entry, known))
+            left = self._without(entry, ", ".join(unknown))
+            if left is None:
+                return None
+            entry = left
         try:
             entry.check(known)
         except BrokerError as error:
             raise _of(entry, error) from None
+        self._warn_of(entry)
+        return entry
+
+    def _without(self, entry: Entry, unknown: str) -> Entry | None:
+        left = entry.known_part()
+        if not self._skip_unknown:
+            return left
+        how = "is left out" if left is None else "is imported without it"
+        self._unknown.add(f"{entry.label} {how}: {unknown} not known here")
+        if left is None and len(self.differences) < MAX_DIFFERENCES:
+            self.differences.append(Difference(entry.kind, entry.label, SKIP, f"{unknown} not known here"))
+        return left
+
+    def _warn_of(self, entry: Entry) -> None:
         if isinstance(entry, ParameterEntry) and entry.component not in (
             POLICY,
             OPERATOR_POLICY,
             VHOST_LIMITS,
             *KEPT,
+            *SCHEMAS,
         ):
             self._warnings.add(f"parameters of component '{entry.component}' are kept, and mean nothing here")
 
@@ -155,6 +195,15 @@ class Import:
             self.lsn = max(self.lsn, entry.apply(self._admin))
         except BrokerError as error:
             raise _of(entry, error) from None
+
+
+def _said_of(entry: Entry, known: Known) -> str:
+    """Say what is wrong with an object that has something unknown, in RabbitMQ's words."""
+    try:
+        entry.check(known)
+    except BrokerError as error:
+        return _of(entry, error).text
+    return f"{', '.join(entry.unknown(known))} not known here ({entry.label})"
 
 
 def _of(entry: Entry, error: BrokerError) -> BrokerError:

@@ -34,15 +34,19 @@ ORDER: Final = (
     "permissions",
     "topic_permissions",
     "parameters",
+    "harebell_parameters",
     "global_parameters",
     "policies",
+    "harebell_policies",
     "exchanges",
     "queues",
     "bindings",
 )
 """The sections, in the order in which they are imported: what is needed comes before what needs it."""
 
-OF_ONE_VHOST: Final = frozenset({"parameters", "policies", "exchanges", "queues", "bindings"})
+OF_ONE_VHOST: Final = frozenset(
+    {"parameters", "harebell_parameters", "policies", "harebell_policies", "exchanges", "queues", "bindings"}
+)
 """The sections that are imported into one virtual host."""
 
 _ABOUT: Final = frozenset(
@@ -62,6 +66,7 @@ _ABOUT: Final = frozenset(
         "rabbit_version",
         "rabbitmq_definition_format",
         "rabbitmq_version",
+        "redeclare",
         "tags",
         "tracing",
     }
@@ -281,7 +286,14 @@ def read_hash(encoded: str, algorithm: str | None) -> PasswordHash:
 
 def _vhost(fields: Fields, creator: str) -> Entry:
     about = fields.table("metadata")
-    for key in ("description", "tags", "default_queue_type", "tracing", "protected_from_deletion"):
+    for key in (
+        "description",
+        "tags",
+        "default_queue_type",
+        "tracing",
+        "protected_from_deletion",
+        "redeclare",
+    ):
         if fields.values.get(key) is None and about.get(key) is not None:
             fields.values[key] = about[key]
     entry = VhostEntry(
@@ -291,6 +303,7 @@ def _vhost(fields: Fields, creator: str) -> Entry:
         fields.optional("default_queue_type", str, "text"),
         fields.optional("tracing", bool, "true or false"),
         fields.optional("protected_from_deletion", bool, "true or false"),
+        fields.optional("redeclare", str, "text"),
         fields.limits(),
         creator,
     )
@@ -401,8 +414,10 @@ _READERS: Final[Mapping[str, Callable[[Fields, str], Entry]]] = {
     "permissions": _permission,
     "topic_permissions": _topic_permission,
     "parameters": _parameter,
+    "harebell_parameters": _parameter,
     "global_parameters": _global_parameter,
     "policies": _policy,
+    "harebell_policies": _policy,
     "exchanges": _exchange,
     "queues": _queue,
     "bindings": _binding,

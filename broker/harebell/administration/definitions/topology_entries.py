@@ -19,10 +19,10 @@ from harebell.administration.definitions.entries import (
     unrestricted,
 )
 from harebell.content.table import Table
-from harebell.engine.arguments import QUEUE_TYPE, check_queue_arguments, queue_type
+from harebell.engine.arguments import QUEUE_TYPE, SUPPORTED_TYPES, check_queue_arguments, queue_type
 from harebell.engine.commands import Bind
 from harebell.engine.exchanges.exchange import binding_key
-from harebell.engine.exchanges.registry import create, exchange_class
+from harebell.engine.exchanges.registry import EXCHANGE_TYPES, create, exchange_class
 from harebell.engine.metadata import destination_of
 from harebell.engine.queues.queue import Queue
 from harebell.engine.topology import ALWAYS_DURABLE, RESERVED, declare_exchange, declare_queue
@@ -48,6 +48,12 @@ class ExchangeEntry(Entry):
     @property
     def label(self) -> str:
         return in_vhost("exchange", self.name, self.vhost)
+
+    def unknown(self, known: Known) -> list[str]:
+        there = known.admin.broker.vhosts.get(self.vhost)
+        if self.type_name in EXCHANGE_TYPES or self._given() or (there and self.name in there.exchanges):
+            return []
+        return [f"exchange type '{self.type_name}'"]
 
     def check(self, known: Known) -> None:
         known.need_vhost(self.vhost)
@@ -126,6 +132,12 @@ class QueueEntry(Entry):
         vhost = admin.broker.vhosts.get(self.vhost)
         now = "" if vhost is None else vhost.default_queue_type
         return default_types.get(self.vhost, now) or admin.broker.limits.default_queue_type
+
+    def unknown(self, known: Known) -> list[str]:
+        if known.has_queue(self.vhost, self.name):
+            return []
+        asked = self._typed(self._default_type(known.admin, known.default_types)).get(QUEUE_TYPE)
+        return [f"queue type '{asked}'"] if isinstance(asked, str) and asked not in SUPPORTED_TYPES else []
 
     def check(self, known: Known) -> None:
         known.need_vhost(self.vhost)

@@ -17,6 +17,7 @@ from harebell.amqp.methods.queue import named, not_reply_to
 from harebell.amqp.outbox import Outbox, OutboxSet
 from harebell.engine import topology
 from harebell.engine.arguments import SINGLE_ACTIVE_CONSUMER, STREAM_OFFSET, check_consumer_arguments
+from harebell.engine.queues.browsing import BrowseView, is_browser, refuse_exclusive
 from harebell.engine.queues.queue import Queue
 from harebell.engine.reply_to import PREFIX, PSEUDO_QUEUE, ReplyQueue
 from harebell.errors import (
@@ -74,7 +75,12 @@ def consume(connection: Connection, channel: Channel, frame: Any) -> None:
         if STREAM_OFFSET in frame.arguments and queue.history is not None:
             queue = queue.history
         priority = check_consumer_arguments(frame.arguments, queue.type_name, name, caller.vhost.name)
-        _exclusivity(connection, queue, frame.exclusive)
+        if is_browser(frame.arguments):
+            if frame.exclusive:
+                raise refuse_exclusive(name, caller.vhost.name)
+            queue = queue.have_view(caller.vhost.name)
+        else:
+            _exclusivity(connection, queue, frame.exclusive)
         queue.check_consumer(frame.no_ack, channel.prefetch, frame.arguments)
     consumer = ChannelConsumer(
         channel,
@@ -129,7 +135,7 @@ def cancel(connection: Connection, channel: Channel, frame: Any) -> None:
             if connection.vhost is not None:
                 connection.vhost.reply_queues.pop(consumer.queue.name, None)
             channel.reply_queue = None
-        else:
+        elif not isinstance(consumer.queue, BrowseView):
             delete_if_abandoned(connection, consumer.queue.name)
     if not frame.nowait:
         channel.reply(encode(commands.Basic.CancelOk, consumer_tag=frame.consumer_tag), 0)

@@ -10,7 +10,7 @@ from harebell.amqp.channel import Channel
 from harebell.amqp.connection import Connection
 from harebell.amqp.method_codec import encode
 from harebell.amqp.transactions import Transaction
-from harebell.engine.routing import enqueue
+from harebell.engine.routing import enqueue, known_already
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 from harebell.ports import Journal
 
@@ -57,12 +57,19 @@ def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> bool
         message, tally = publish.message, publish.route.tally
         channel.published += 1
         channel.sizes.add(len(message.body))
+        ids = None if publish.route.exchange is None else publish.route.exchange.ids
+        if ids is not None and ids.knows(message.header):
+            transaction.lsn = max(transaction.lsn, known_already(ids, tally))
+            continue
         tally.received += 1
-        tally.routed += len(queues)
         if not publish.queues:
             channel.unrouted(publish.route, message)
-        message.arrived = channel.clock.wall
-        lsn = int(enqueue(message, queues, publish.durable, journal))
+        if publish.delay == 0:
+            tally.routed += len(queues)
+            message.arrived = channel.clock.wall
+        elif publish.delay > 0:
+            message.arrived = channel.clock.wall + publish.delay
+        lsn = int(enqueue(message, queues, publish.durable, journal, ids))
         transaction.lsn = max(transaction.lsn, lsn)
         if lsn < 0:
             refused = True

@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from harebell.cli.api import Api
 from harebell.cli.ctl.terms import csv_text, json_value, table_text
-from harebell.cli.exits import Failure
+from harebell.cli.exits import USAGE, Failure
 
 Row = Mapping[str, Any]
 Handler = Callable[["Call"], int | None]
@@ -24,12 +25,14 @@ class Command(NamedTuple):
         usage: its positional arguments: ``<name>`` is needed, ``[<name>]`` is not, ``...`` repeats.
         switches: options of its own that take no value.
         options: options of its own that take a value.
+        short: their other names, such as ``-N`` for ``--number``.
     """
 
     handler: Handler
     usage: str = ""
     switches: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    short: Mapping[str, str] = MappingProxyType({})
 
     @property
     def least(self) -> int:
@@ -142,6 +145,18 @@ def _boxed(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> list[str]:
 
 class Refusal(Failure):
     """A command failed as rabbitmqctl's would: a text of its own after ``Error:``."""
+
+
+class Invalid(Exception):
+    """The command line is none; ``str()`` says why.
+
+    Args:
+        exit_code: 64 where its shape is wrong, 65 where a value is.
+    """
+
+    def __init__(self, text: str, exit_code: int = USAGE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 def report(text: str) -> None:

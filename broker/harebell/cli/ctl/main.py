@@ -10,10 +10,10 @@ from importlib import import_module
 
 from harebell import __version__
 from harebell.cli.api import Api, default_api
-from harebell.cli.ctl.call import Call, Command, Refusal, report
+from harebell.cli.ctl.call import Call, Command, Invalid, Refusal, report
 from harebell.cli.exits import INTERRUPTED, OK, USAGE, Failure
 
-MODULES = ("probes", "lists", "access", "objects", "nodes", "plugins")
+MODULES = ("probes", "lists", "access", "objects", "nodes", "maintenance", "plugins")
 """Modules of this package with commands, the quickest to import first: probes run every few seconds."""
 
 TOOLS = (
@@ -41,6 +41,9 @@ _SWITCHES = {
     "-?": "help",
     "-h": "help",
 }
+_OWN = frozenset({("log_tail_stream", "-d")})
+"""Commands and short options of theirs that mean something else to all others."""
+
 _OPTIONS = {
     "-n": "node",
     "--node": "node",
@@ -60,10 +63,6 @@ _OPTIONS = {
     "--enabled-plugins-file": "enabled",
     "--url": "url",
 }
-
-
-class _Usage(Exception):
-    """The command line is none; ``str()`` says why."""
 
 
 def run(arguments: Sequence[str], tool: str = "rabbitmqctl") -> int:
@@ -109,15 +108,15 @@ def _run(arguments: list[str], tool: str) -> int:
         return _help(tool, name)
     try:
         call = _call(tool, name, command, given, words[1:])
-    except _Usage as error:
+        try:
+            return command.handler(call) or OK
+        finally:
+            call.api.close()
+    except Invalid as error:
         said = "\t" + " ".join(_hidden(arguments, name))
         print(f"Error (argument validation): {error}\nArguments given:\n{said}\n", file=sys.stderr)
         print(_usage(tool, name, command), file=sys.stderr)
-        return USAGE
-    try:
-        return command.handler(call) or OK
-    finally:
-        call.api.close()
+        return error.exit_code
 
 
 def _hidden(arguments: list[str], name: str) -> list[str]:
@@ -140,7 +139,9 @@ def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
             words += arguments[at:]
             break
         key, equals, value = word.partition("=")
-        if word in _SWITCHES:
+        if words and (words[0], word) in _OWN:
+            words.append(word)
+        elif word in _SWITCHES:
             given[_SWITCHES[word]] = "true"
         elif key in _OPTIONS and key.startswith("--") and equals:
             given[_OPTIONS[key]] = value
@@ -155,16 +156,16 @@ def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 def _call(tool: str, name: str, command: Command, given: dict[str, str], words: list[str]) -> Call:
     positional, options = _own(command, words)
     if len(positional) < command.least:
-        raise _Usage("not enough arguments.")
+        raise Invalid("not enough arguments.")
     if len(positional) > command.most:
-        raise _Usage("too many arguments.")
+        raise Invalid("too many arguments.")
     formatter = given.get("formatter", "")
     if formatter and formatter not in FORMATTERS:
-        raise _Usage(f"formatter '{formatter}' is not supported")
+        raise Invalid(f"formatter '{formatter}' is not supported")
     try:
         timeout = float(given.get("timeout", "0").replace("infinity", "0"))
     except ValueError:
-        raise _Usage(f"timeout '{given['timeout']}' is no number") from None
+        raise Invalid(f"timeout '{given['timeout']}' is no number") from None
     if "file" in given:
         options["file"] = given["file"]
     seconds = timeout or 60.0
@@ -193,6 +194,7 @@ def _own(command: Command, words: list[str]) -> tuple[list[str], dict[str, str]]
         word = words[at]
         at += 1
         key, equals, value = word.partition("=")
+        key = command.short.get(key, key)
         name = key.removeprefix("--")
         if not key.startswith("--") or key == "--":
             positional.append(word)
@@ -204,7 +206,7 @@ def _own(command: Command, words: list[str]) -> tuple[list[str], dict[str, str]]
             options[name] = words[at]
             at += 1
         else:
-            raise _Usage(f"Invalid options for this command: {word}")
+            raise Invalid(f"Invalid options for this command: {word}")
     return positional, options
 
 

@@ -19,6 +19,7 @@ PURPOSES = {
     "http": "HTTP API",
     "https": "HTTP API over TLS (HTTPS)",
     "http/prometheus": "Prometheus exporter API over HTTP",
+    "https/prometheus": "Prometheus exporter API over TLS (HTTPS)",
 }
 UNITS = {"bytes": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 
@@ -26,6 +27,10 @@ UNITS = {"bytes": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib
 def _facts(call: Call) -> tuple[Facts, Facts]:
     overview = call.api.get("overview")
     return overview, call.api.get("nodes", overview["node"])
+
+
+def _maintenance(node: Facts) -> str:
+    return "under maintenance" if node.get("being_drained") else "not under maintenance"
 
 
 def _alarms(node: Facts) -> list[str]:
@@ -138,7 +143,7 @@ def cluster_status(call: Call) -> int | None:
         "running_nodes": [name],
         "partitions": {},
         "alarms": _alarms(node),
-        "maintenance_status": {name: "not under maintenance"},
+        "maintenance_status": {name: _maintenance(node)},
         "versions": {name: {"rabbitmq_version": overview["rabbitmq_version"]}},
         "listeners": {name: _listeners(overview)},
     }
@@ -147,6 +152,7 @@ def cluster_status(call: Call) -> int | None:
         f"\nDisk Nodes\n\n{name}",
         f"\nRunning Nodes\n\n{name}",
         f"\nVersions\n\n{name}: {overview['product_name']} {overview['product_version']}",
+        f"\nMaintenance status\n\nNode: {name}, status: {_maintenance(node)}",
         "\nAlarms\n\n" + ("\n".join(_alarms(node)) or "(none)"),
         "\nNetwork Partitions\n\n(none)",
         "\nListeners\n",
@@ -297,6 +303,7 @@ def stop(call: Call) -> int | None:
 def log_location(call: Call) -> int | None:
     """Shows where logs are."""
     _, node = _facts(call)
+    call.banner(f"Log file location(s) on node {node['name']} ...")
     for one in node.get("log_files") or ["<stdout>"]:
         print(one)
     return None
@@ -359,9 +366,8 @@ def observer(call: Call) -> int | None:
 _UNSUPPORTED = (
     "join_cluster forget_cluster_node change_cluster_node_type rename_cluster_node update_cluster_nodes "
     "reset force_reset force_boot eval eval_file exec remote_shell decode encode sync_queue "
-    "cancel_sync_queue restart_vhost stop_app start_app suspend_listeners resume_listeners "
-    "set_disk_free_limit set_vm_memory_high_watermark log_tail log_tail_stream consume_event_stream "
-    "grow shrink add_member delete_member add_replica delete_replica transfer_leadership drain revive"
+    "cancel_sync_queue restart_vhost consume_event_stream "
+    "grow shrink add_member delete_member add_replica delete_replica transfer_leadership"
 )
 
 COMMANDS = {

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from harebell.cli.api import ApiError
-from harebell.cli.ctl.call import Call, Command, Refusal
+from harebell.cli.ctl.call import Call, Command, Invalid, Refusal
 from harebell.cli.ctl.lists import pid_of
 from harebell.cli.exits import DATA, UNAVAILABLE, USAGE, Failure
 
@@ -147,27 +147,42 @@ def close_connection(call: Call) -> int | None:
 
 def close_all_connections(call: Call) -> int | None:
     """Closes all connections of a virtual host, or with --global all."""
+    from harebell.cli.connections import close_connections
+
     reason = call.arguments[0]
     everywhere = "global" in call.options
-    where = "" if everywhere else f" in vhost {call.vhost}"
-    call.banner(f"Closing all connections{where}, reason: {reason}...")
-    count = _close(call, reason, None, None if everywhere else call.vhost)
+    limit = _count(call, "limit")
+    many = limit or "all"
+    where = f"to node {call.node} (across all vhosts)" if everywhere else f"in vhost {call.vhost}"
+    call.banner(f"Closing {many} connections {where}, reason: {reason}...")
+    count = close_connections(
+        call.api,
+        reason,
+        None,
+        None if everywhere else call.vhost,
+        limit=limit or None,
+        delay=_count(call, "per-connection-delay") / 1000,
+        spread=float(_count(call, "spread")),
+    )
     call.say(f"Closed {count} connections")
     return None
 
 
 def close_all_user_connections(call: Call) -> int | None:
     """Closes all connections of a user."""
+    from harebell.cli.connections import close_connections
+
     user, reason = call.arguments
     call.banner(f"Closing connections of user {user}, reason: {reason}...")
-    _close(call, reason, user, None)
+    close_connections(call.api, reason, user, None)
     return None
 
 
-def _close(call: Call, reason: str, user: str | None, vhost: str | None) -> int:
-    from harebell.cli.connections import close_connections
-
-    return close_connections(call.api, reason, user, vhost)
+def _count(call: Call, option: str) -> int:
+    text = call.options.get(option, "0")
+    if not text.isdecimal() or len(text) > 9:
+        raise Invalid(f"Invalid options for this command:\n--{option} : {text}")
+    return int(text)
 
 
 def export_definitions(call: Call) -> int | None:
@@ -296,7 +311,7 @@ COMMANDS = {
     "clear_global_parameter": Command(clear_global_parameter, "<name>"),
     "close_connection": Command(close_connection, "<connection> <explanation>"),
     "close_all_connections": Command(
-        close_all_connections, "<explanation>", ("global",), ("per-connection-delay", "limit")
+        close_all_connections, "<explanation>", ("global",), ("per-connection-delay", "limit", "spread")
     ),
     "close_all_user_connections": Command(close_all_user_connections, "<username> <explanation>"),
     "export_definitions": Command(export_definitions, "<file>", options=("format",)),

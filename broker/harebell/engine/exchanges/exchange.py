@@ -6,12 +6,16 @@ A new exchange type is one file with a subclass and one row in ``registry.py``.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from harebell.content.properties import Properties
 from harebell.content.table import Table, encode_table
 from harebell.engine.counters import Tally
 from harebell.engine.destination import Destination
 from harebell.engine.options import ExchangeOptions
+
+if TYPE_CHECKING:
+    from harebell.engine.queues.id_window import IdWindow
 
 
 class Binding:
@@ -49,6 +53,7 @@ class Exchange(Destination):
         dynamic: True if the outcome depends on more than the routing key (headers, chance, history);
             such routes are never cached.
         ignores_key: True if every routing key has the same outcome.
+        delays_always: True if it delays messages whose headers ask for it, without an option.
 
     Attributes:
         durable, auto_delete, internal: as declared.
@@ -58,11 +63,14 @@ class Exchange(Destination):
         option_values: key and value of each of these options.
         bindings: by identity, in the order of their creation.
         tally: counts what is published to it.
+        routes_by: name of the type by whose rules it routes.
+        ids: those of the messages it took lately, if it leaves out what is published again.
     """
 
     type_name = ""
     dynamic = False
     ignores_key = False
+    delays_always = False
 
     def __init__(self, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table) -> None:
         super().__init__(name, False)
@@ -75,6 +83,12 @@ class Exchange(Destination):
         self.option_values: list[tuple[str, object]] = []
         self.bindings: dict[BindingKey, Binding] = {}
         self.tally = Tally()
+        self.routes_by: str = self.type_name
+        self.ids: IdWindow | None = None
+
+    def use_window(self, ids: IdWindow | None) -> None:
+        """Leave out what is published again, as a window knows it; None: take everything."""
+        self.ids = ids
 
     @classmethod
     def check_arguments(cls, arguments: Table) -> None:

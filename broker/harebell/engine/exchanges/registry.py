@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from harebell.content.table import Table
+from harebell.engine.arguments import DELAYED_TYPE
 from harebell.engine.exchanges.consistent_hash import ConsistentHashExchange
+from harebell.engine.exchanges.delayed_message import DELAYED_MESSAGE, DelayedMessageExchange
 from harebell.engine.exchanges.direct import DirectExchange
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.fanout import FanoutExchange
@@ -23,6 +25,7 @@ EXCHANGE_TYPES: Final[dict[str, type[Exchange]]] = {
     "headers": HeadersExchange,
     "topic": TopicExchange,
     "x-consistent-hash": ConsistentHashExchange,
+    DELAYED_MESSAGE: DelayedMessageExchange,
     "x-local-random": LocalRandomExchange,
     "x-modulus-hash": ModulusHashExchange,
     "x-random": RandomExchange,
@@ -44,6 +47,26 @@ def exchange_class(type_name: str) -> type[Exchange]:
     return found
 
 
+def routing_class(type_name: str, arguments: Table) -> type[Exchange]:
+    """Give the class of the type by whose rules an exchange is to route.
+
+    Args:
+        type_name: as declared.
+        arguments: as declared.
+
+    Raises:
+        BrokerError: PRECONDITION_FAILED if there is no such type, or ``x-delayed-type`` names none.
+    """
+    if type_name != DELAYED_MESSAGE:
+        return exchange_class(type_name)
+    inner = arguments.get(DELAYED_TYPE)
+    if not isinstance(inner, str) or inner == DELAYED_MESSAGE:
+        raise BrokerError(
+            PRECONDITION_FAILED, f"Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type"
+        )
+    return exchange_class(inner)
+
+
 def create(
     type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
 ) -> Exchange:
@@ -52,4 +75,9 @@ def create(
     Raises:
         BrokerError: PRECONDITION_FAILED if there is no such type.
     """
+    if type_name == DELAYED_MESSAGE and DELAYED_TYPE in arguments:
+        exchange = routing_class(type_name, arguments)(name, durable, auto_delete, internal, arguments)
+        exchange.type_name = DELAYED_MESSAGE
+        exchange.delays_always = True
+        return exchange
     return exchange_class(type_name)(name, durable, auto_delete, internal, arguments)

@@ -16,13 +16,14 @@ from mypy_extensions import i64
 from harebell.content.message import Message
 from harebell.content.scanning import FLAGS_AT, HAS_PRIORITY
 from harebell.content.table import Table
-from harebell.engine.consumers import Consumer, ConsumerRing, Unacked
+from harebell.engine.consumers import Consumer, Unacked
 from harebell.engine.dead_letter import DELIVERY_LIMIT, EXPIRED, REJECTED
 from harebell.engine.deadlines import NEVER
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
 from harebell.engine.options import DISABLED
-from harebell.engine.queues.limited import LimitedQueue
+from harebell.engine.queues.braked import BrakedQueue
+from harebell.engine.queues.browsing import BrowseView
 from harebell.engine.queues.queue import DeadLetterSink
 from harebell.engine.queues.retries import retry_delay
 from harebell.engine.queues.rules import end_of
@@ -31,12 +32,12 @@ from harebell.paging import FLAGGED, RETURN
 from harebell.ports import Clock, Journal
 
 
-class ClassicQueue(LimitedQueue):
+class ClassicQueue(BrakedQueue):
     """A queue of either type.
 
     Args:
         dispatcher, journal, clock, dead_letters, expiry, max_priority: as for ``LimitedQueue``.
-        single_active: serve one consumer at a time (``x-single-active-consumer``).
+        single_active: as for ``LanedQueue``.
 
     Attributes:
         counts_every_return: True if all that comes back counts, as in RabbitMQ up to 4.2; False if only what
@@ -74,10 +75,9 @@ class ClassicQueue(LimitedQueue):
             dead_letters,
             expiry,
             max_priority,
+            single_active,
         )
         self.counts_every_return: bool = True
-        self._ring = ConsumerRing(single_active)
-        self.single_active: bool = single_active
 
     def starved_for(self) -> i64:
         """Milliseconds for which messages waited for consumers that took none, until now."""
@@ -98,12 +98,14 @@ class ClassicQueue(LimitedQueue):
     def add_consumer(self, consumer: Consumer) -> None:
         """Subscribe a consumer; deliveries start at the end of the turn."""
         self._ring.add(consumer)
+        self.joined(consumer)
         if self._store.count > 0:
             self._dispatcher.schedule(self)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """Unsubscribe; the next single active consumer, if any, is served at once."""
         self._ring.remove(consumer)
+        self.parted(consumer)
         self.last_used = self._clock.now
         if self._store.count > 0:
             self._dispatcher.schedule(self)
@@ -111,6 +113,8 @@ class ClassicQueue(LimitedQueue):
     def unpark(self, consumer: Consumer) -> None:
         """Let a consumer with credit take part again."""
         self._ring.unpark(consumer)
+        if self._lanes is not None:
+            self._lanes.awake(consumer)
         if self._store.count > 0:
             self._dispatcher.schedule(self)
 
@@ -135,10 +139,10 @@ class ClassicQueue(LimitedQueue):
             self.transient += 1
         position: i64 = self.next_position
         self.next_position = position + 1
-        if self._store.count == 0:
+        if self._store.count == 0 and self.brake is None:
             consumer = self._ring.next()
             if consumer is not None:
-                self._hand_over(consumer, message, position, 0)
+                self.hand_over(consumer, message, position, 0)
                 return True
         self._store.append(message, position)
         ring = self._ring
@@ -162,10 +166,11 @@ class ClassicQueue(LimitedQueue):
             self.transient += 1
         position: i64 = self.next_position
         self.next_position = position + 1
-        if self._store.count == 0:
-            consumer = self._ring.next()
+        lanes = self._lanes
+        if self._store.count == 0 and self.brake is None:
+            consumer = self._ring.next() if lanes is None else lanes.direct(message, position, self._ring)
             if consumer is not None:
-                self._hand_over(consumer, message, position, 0)
+                self.hand_over(consumer, message, position, 0)
                 return
         if self._quorum and self.ordered and message.header[FLAGS_AT] & HAS_PRIORITY:
             self._tell_priorities_apart()
@@ -189,11 +194,15 @@ class ClassicQueue(LimitedQueue):
                     self._dispatcher.schedule(self)
             elif ring.lacking_since == 0:
                 ring.lacks(self._clock.now)
+        if self.view is not None:
+            self.view.grown(position)
         self._enforce_limits()
 
     def can_deliver_now(self) -> bool:
         """Tell whether a message pushed now goes straight to a consumer."""
-        if self._store.count > 0:
+        if self._store.count > 0 or (self.brake is not None and self.held_back()):
+            return False
+        if self._lanes is not None and not self._lanes.open_to_all():
             return False
         for consumer in self._ring.members:
             if consumer.eligible() and (not self.single_active or consumer is self._ring.active_member):
@@ -201,11 +210,18 @@ class ClassicQueue(LimitedQueue):
         return False
 
     def dispatch(self, budget: i64) -> bool:
+        """Deliver up to ``budget`` messages, unless something holds the queue back."""
+        brake = self.brake
+        return self.serve(budget) if brake is None else self.dispatch_braked(brake, budget)
+
+    def serve(self, budget: i64) -> bool:
         """Deliver up to ``budget`` messages in order, each to the consumer whose turn it is."""
         store = self._store
         ring = self._ring
         if ring.lacking_since > 0:
             ring.lacks_no_more(self._clock.now)
+        if self._lanes is not None:
+            return self.dispatch_lanes(self._lanes, budget)
         while store.count > 0:
             if budget <= 0:
                 return ring.can_deliver()
@@ -222,11 +238,12 @@ class ClassicQueue(LimitedQueue):
                     break
             budget -= 1
             message = store.take()
-            self._hand_over(consumer, message, store.position, store.returns)
+            self.hand_over(consumer, message, store.position, store.returns)
         store.read_ahead()
         return False
 
-    def _hand_over(self, consumer: Consumer, message: Message, position: i64, returns: i64) -> None:
+    def hand_over(self, consumer: Consumer, message: Message, position: i64, returns: i64) -> None:
+        """Deliver a message that was taken out."""
         if returns & FLAGGED != 0:
             self.redelivered += 1
         waits = self.waits or self.have_waits()
@@ -246,6 +263,32 @@ class ClassicQueue(LimitedQueue):
     def get(self, no_ack: bool, tag: i64, now: i64) -> Unacked | None:
         """Take the first ready message; ``settled`` tells the caller it needs no answer."""
         self.last_used = now
+        if self.brake is not None and self.held_back():
+            return None
+        found = self.take_free(self._lanes, not no_ack) if self._lanes is not None else self._take_head()
+        if found is None:
+            return None
+        if self.brake is not None:
+            self.brake.spent(1)
+        position, message, returns = found
+        entry = Unacked(tag, message, self, position, None, now)
+        entry.returns = returns
+        if entry.returns & FLAGGED != 0:
+            self.redelivered += 1
+        if no_ack:
+            self.got_no_ack += 1
+            entry.settled = True
+            if message.persistent and self.durable:
+                self._journal.settle(self.id, position, message)
+        else:
+            self.got += 1
+            self.unacked_count += 1
+            self.unacked_bytes += message.size()
+            self.unacked_bodies += len(message.body)
+        self.have_waits().add(self._clock.wall - message.arrived, 1)
+        return entry
+
+    def _take_head(self) -> Entry | None:
         store = self._store
         if not store.read_now():
             return None
@@ -259,26 +302,34 @@ class ClassicQueue(LimitedQueue):
         if store.count == 0:
             return None
         message = store.take()
-        entry = Unacked(tag, message, self, store.position, None, now)
-        entry.returns = store.returns
-        if entry.returns & FLAGGED != 0:
-            self.redelivered += 1
-        if no_ack:
-            self.got_no_ack += 1
-            entry.settled = True
-            if message.persistent and self.durable:
-                self._journal.settle(self.id, store.position, message)
-        else:
-            self.got += 1
-            self.unacked_count += 1
-            self.unacked_bytes += message.size()
-            self.unacked_bodies += len(message.body)
-        self.have_waits().add(self._clock.wall - message.arrived, 1)
-        return entry
+        return (int(store.position), message, int(store.returns))
 
     def browse(self, count: i64) -> list[Entry]:
         """List the first ready messages."""
         return self._store.peek(count)
+
+    def browse_from(self, position: i64, most: i64) -> list[Entry]:
+        """List ready messages from a position on."""
+        return self._store.browse_from(position, most)
+
+    def is_over(self, message: Message, position: i64) -> bool:
+        """Tell whether the time of a ready message is over, so that nobody will get it."""
+        rules = self._rules
+        return rules is not None and rules.timed and rules.deadline(message, position) <= self._clock.wall
+
+    def have_view(self, vhost: str) -> BrowseView:
+        """Give what browsers see of it; from now on it tells them what comes."""
+        if self.view is None:
+            self.view = BrowseView(self, vhost, self._dispatcher, self._expiry, self._clock)
+            if self._rules is None:
+                self._have_rules().apply(self.options, self.next_position, self._store.count == 0)
+        return self.view
+
+    def view_left(self) -> None:
+        """The last browser went: what nobody asks for any more costs nothing again."""
+        self.view = None
+        if self._lanes is None:
+            self.shed_rules()
 
     def withdraw(self, positions: list[int]) -> list[Entry]:
         """Take ready messages out, for who settles them."""
@@ -287,6 +338,8 @@ class ClassicQueue(LimitedQueue):
     def reinstate(self, entry: Entry) -> None:
         """Put back what was withdrawn; its deadline is still noted."""
         self._store.put_back(entry[1], entry[0], entry[2])
+        if self.view is not None:
+            self.view.grown(entry[0])
 
     def settle(self, entry: Unacked) -> None:
         """Forget an acknowledged message."""
@@ -307,13 +360,19 @@ class ClassicQueue(LimitedQueue):
         self.unacked_bytes -= len(entry.message.header) + body
         self.unacked_bodies -= body
         self._give_up(entry.message, entry.position, REJECTED)
+        if self.brake is not None:
+            self.freed(self.brake)
 
     def _let_go(self, entry: Unacked) -> None:
+        if self._lanes is not None:
+            self.release(self._lanes, entry.position)
         message = entry.message
         body: i64 = len(message.body)
         self.unacked_count -= 1
         self.unacked_bytes -= len(message.header) + body
         self.unacked_bodies -= body
+        if self.brake is not None:
+            self.freed(self.brake)
         if message.persistent and self.durable:
             if self.deleted:
                 self._journal.forget(self.id, entry.position, message)
@@ -328,6 +387,8 @@ class ClassicQueue(LimitedQueue):
         self.unacked_bytes -= len(message.header) + body
         self.unacked_bodies -= body
         self.requeued += 1
+        if self.brake is not None:
+            self.freed(self.brake)
         if self.deleted:
             if message.persistent and self.durable:
                 self._journal.forget(self.id, entry.position, message)
@@ -338,6 +399,9 @@ class ClassicQueue(LimitedQueue):
         deadline: i64 = NEVER
         if rules is not None:
             limit: i64 = self.options.delivery_limit
+            attempts: i64 = self.options.delayed_retry_attempts
+            if attempts > 0 and (limit < 0 or attempts <= limit):
+                limit = attempts - 1
             if counted and limit >= 0 and returns // RETURN > limit:
                 self._give_up(message, entry.position, DELIVERY_LIMIT)
                 return
@@ -351,14 +415,19 @@ class ClassicQueue(LimitedQueue):
             elif entry.returns & FLAGGED == 0:
                 self._journal.flag(self.id, entry.position)
         if rules is not None and self.options.delayed_retry_type != DISABLED:
-            delay = retry_delay(self.options, returns, failed)
+            delay = retry_delay(self.options, entry.position, returns, failed)
             if delay > 0:
-                self._retry_later((entry.position, message, returns), end_of(self._clock.wall, delay))
+                until = end_of(self._clock.wall, delay)
+                if message.persistent and self.durable:
+                    self._journal.hold(self.id, entry.position, until)
+                self._retry_later((entry.position, message, returns), until)
                 return
         self._store.put_back(message, entry.position, returns)
         if rules is not None:
             if deadline != NEVER:
                 rules.deadlines.add(deadline, entry.position)
                 self._expiry.wake(self, rules.deadlines.next())
+            if self.view is not None:
+                self.view.grown(entry.position)
             self._enforce_limits()
         self._dispatcher.schedule(self)

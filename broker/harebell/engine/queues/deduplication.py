@@ -1,16 +1,16 @@
-"""Which ids the last messages of a queue had, so that one published twice is taken once.
+"""Which ids were taken lately, so that a message published twice is taken once.
 
-A window counts messages, with and without an id: what it holds follows from the queue's newest messages
-alone, and a start finds it again by reading as many of them.
+A stream's window counts messages, with and without an id: what it holds follows from the newest messages
+alone, and a start finds it again by reading as many of them.  Those of other queues and of exchanges count
+ids (see ``id_window.py``).  With an interval an id is also forgotten that long after it was taken.
 
 Of an id 16 octets are kept, a salted BLAKE2b hash.  With ten million ids in the window the odds that a new
 one is taken for one of them are 10^7 / 2^128, about 3 in 10^32 for each message; eight octets would lose a
-message now and then, at 5 in 10^13.  The salt is of this process, so nobody can choose ids that crowd the
-tables.
+message now and then, at 5 in 10^13.  Nobody knows the salt, so nobody can choose ids that crowd the tables.
 
 The hashes lie in a ring, in order of arrival.  Small hash tables with open addressing say where in the ring
 one is.  Each grows by itself, so that memory follows what is known and no growth takes long: 22 to 28 octets
-for each message in the window, and what the ring has in reserve until it is full.
+for each message in the window, 8 more with an interval, and what the ring has in reserve until it is full.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ import hashlib
 import secrets
 from typing import Final
 
-from librt.strings import read_i64_be
+from librt.strings import read_i32_be, read_i64_be
 from librt.vecs import append, vec
 from mypy_extensions import i32, i64
 
-from harebell.content.properties import MESSAGE_ID, Properties, parse_properties
-from harebell.content.scanning import FLAGS_AT, HAS_HEADERS, PROPERTIES_AT
+from harebell.content.properties import parse_properties
+from harebell.content.scanning import (
+    FLAGS_AT,
+    HAS_EXPIRATION,
+    HAS_HEADERS,
+    HAS_PRIORITY,
+    PROPERTIES_AT,
+)
 from harebell.content.table import find_entry
 from harebell.errors import MalformedContent
 
@@ -34,23 +40,46 @@ TABLE_IDS: Final = 2048
 LEAST_PLACES: Final = 8
 """Places of a table at first."""
 
+DEFAULT_WINDOW: Final = 1_000_000
+"""Ids remembered where only an interval is asked for."""
+
 HAS_MESSAGE_ID: Final = 0x80
-"""Flag in the second octet of a content header's flag word."""
+"""Flag in the second octet of a content header's flag word; the others are in the first one."""
+
+HAS_CONTENT_TYPE: Final = 0x80
+HAS_CONTENT_ENCODING: Final = 0x40
+HAS_DELIVERY_MODE: Final = 0x10
+HAS_CORRELATION_ID: Final = 0x04
+HAS_REPLY_TO: Final = 0x02
 
 EMPTY_TEXT: Final = b"S\x00\x00\x00\x00"
 NOTHING: Final = b""
 
 
+def window_of(window: i64, interval: i64) -> i64:
+    """Give how many messages a window holds that options ask for; 0 if they ask for none.
+
+    Args:
+        window, interval: as the options have them: not positive where nothing is set.
+    """
+    if window > 0:
+        return window
+    return DEFAULT_WINDOW if interval > 0 else 0
+
+
 class Deduplication:
-    """The ids of the last messages of one queue.
+    """The ids taken last.
 
     Args:
         window: so many messages are remembered.
         header: key of the header that holds the id; empty: it is the message-id property.
+        salt: 16 octets that nobody knows; empty to draw them, for ids that no other process is to know.
 
     Attributes:
         window, header: as given.
+        interval: milliseconds after which an id is forgotten; 0 is never.
         taken: messages noted so far, those long forgotten too.
+        high, low: the hash of the id asked for last with ``names``.
     """
 
     __slots__ = (
@@ -59,24 +88,29 @@ class Deduplication:
         "_digests",
         "_has_id",
         "_hash",
-        "_high",
         "_key",
-        "_low",
         "_table_mask",
         "_tables",
+        "_times",
         "header",
+        "high",
+        "interval",
+        "low",
         "taken",
         "window",
     )
 
-    def __init__(self, window: i64, header: str) -> None:
+    def __init__(self, window: i64, header: str, salt: bytes = NOTHING) -> None:
         self.window: i64 = window
+        self.interval: i64 = 0
         self.header = header
         self.taken: i64 = 0
         self._key = header.encode("utf-8", "surrogateescape")
-        self._hash = hashlib.blake2b(digest_size=16, salt=secrets.token_bytes(16))
+        self._hash = hashlib.blake2b(digest_size=16, salt=salt or secrets.token_bytes(16))
         # Two numbers for each message, both 0 for one without an id.
         self._digests = vec[i64]()
+        # When each came, unix milliseconds; only with an interval.
+        self._times = vec[i64]()
         tables: i64 = 1
         while tables * TABLE_IDS < window:
             tables *= 2
@@ -87,40 +121,68 @@ class Deduplication:
         # What was worked out for the header asked about last: it is remembered next, as a rule.
         self._asked: bytes = NOTHING
         self._has_id: bool = False
-        self._high: i64 = 0
-        self._low: i64 = 0
+        self.high: i64 = 0
+        self.low: i64 = 0
 
-    def knows(self, header: bytes) -> bool:
-        """Tell whether a message has the id of one in the window; one without an id never has.
+    def names(self, header: bytes) -> bool:
+        """Tell whether a message has an id; its hash is in ``high`` and ``low`` then.
 
         Args:
             header: its content header.
         """
         self._ask(header)
-        return self._has_id and self._known(self._high, self._low)
+        return self._has_id
 
-    def remember(self, header: bytes) -> None:
-        """Note a message that was taken; the oldest one leaves the window if that is full."""
+    def knows(self, header: bytes, now: i64) -> bool:
+        """Tell whether a message has the id of one in the window; one without an id never has.
+
+        Args:
+            header: its content header.
+            now: unix milliseconds.
+        """
+        self._ask(header)
+        return self._has_id and self._known(self.high, self.low, now)
+
+    def remember(self, header: bytes, now: i64) -> None:
+        """Note a message that was taken; the oldest one leaves the window if that is full.
+
+        Args:
+            header: its content header.
+            now: when it was taken, unix milliseconds.
+        """
         self._ask(header)
         self._asked = NOTHING
         has_id = self._has_id
         self._has_id = False
         if has_id:
-            self._add(self._high, self._low)
+            self.add(self.high, self.low, now)
         else:
-            self._add(0, 0)
+            self.add(0, 0, now)
 
     def resized(self, window: i64) -> Deduplication:
         """Give another window that remembers of these messages as many of the last as it can hold."""
         other = Deduplication(window, self.header)
         other._hash = self._hash
+        other.interval = self.interval
         digests = self._digests
         number: i64 = self.taken - min(self.taken, self.window, window)
         while number < self.taken:
             slot: i64 = number % self.window
-            other._add(digests[2 * slot], digests[2 * slot + 1])
+            came: i64 = self._times[slot] if self.interval > 0 else 0
+            other.add(digests[2 * slot], digests[2 * slot + 1], came)
             number += 1
         return other
+
+    def forget_after(self, interval: i64, now: i64) -> None:
+        """Go by another interval, milliseconds; what is known without a time came now."""
+        if interval > 0 and self.interval == 0:
+            times = vec[i64]()
+            for _ in range(min(self.taken, self.window)):
+                times = append(times, now)
+            self._times = times
+        elif interval <= 0:
+            self._times = vec[i64]()
+        self.interval = max(interval, 0)
 
     def _ask(self, header: bytes) -> None:
         """Work out the hash of a message's id."""
@@ -134,8 +196,8 @@ class Deduplication:
         state = self._hash.copy()
         state.update(raw)
         digest = state.digest()
-        self._high = read_i64_be(digest, 0)
-        self._low = read_i64_be(digest, 8)
+        self.high = read_i64_be(digest, 0)
+        self.low = read_i64_be(digest, 8)
         self._has_id = True
 
     def _id(self, header: bytes) -> bytes | None:
@@ -147,10 +209,9 @@ class Deduplication:
                 return self._header_value(header)
             if not header[FLAGS_AT + 1] & HAS_MESSAGE_ID:
                 return None
-            # Parsed when it was published: there is no need to check what stands before it.
-            properties = Properties(header)
-            properties.flags = header[FLAGS_AT] << 8 | header[FLAGS_AT + 1]
-            return properties.raw_text(MESSAGE_ID) or None
+            at: i64 = _message_id_at(header)
+            end: i64 = at + 1 + header[at]
+            return header[at + 1 : end] if at + 1 < end <= len(header) else None
         except (MalformedContent, IndexError):
             return None
 
@@ -167,7 +228,7 @@ class Deduplication:
         # A type without a value is that of nothing.
         return None if end - start <= 1 or value == EMPTY_TEXT else value
 
-    def _known(self, high: i64, low: i64) -> bool:
+    def _known(self, high: i64, low: i64, now: i64) -> bool:
         digests = self._digests
         table = self._tables[high & self._table_mask]
         mask: i64 = len(table) - 1
@@ -177,10 +238,11 @@ class Deduplication:
             if slot < 0:
                 return False
             if digests[2 * slot] == high and digests[2 * slot + 1] == low:
-                return True
+                return self.interval == 0 or self._times[slot] + self.interval > now
             at = (at + 1) & mask
 
-    def _add(self, high: i64, low: i64) -> None:
+    def add(self, high: i64, low: i64, now: i64) -> None:
+        """Note the hash of an id that was taken at a time, unix milliseconds; both 0 for none."""
         digests = self._digests
         slot: i64 = self.taken % self.window
         if self.taken < self.window:
@@ -191,6 +253,11 @@ class Deduplication:
             self._forget(slot)
             digests[2 * slot] = high
             digests[2 * slot + 1] = low
+        if self.interval > 0:
+            if slot == len(self._times):
+                self._times = append(self._times, now)
+            else:
+                self._times[slot] = now
         self.taken += 1
         if high != 0 or low != 0:
             self._insert(slot, high, low)
@@ -261,6 +328,29 @@ class Deduplication:
                 table[free] = i32(entry)
                 free = at
         table[free] = 0
+
+
+def _message_id_at(header: bytes) -> i64:
+    """Give where the message-id stands in a header that was parsed when it was published."""
+    at: i64 = PROPERTIES_AT
+    flags: i64 = header[FLAGS_AT]
+    if flags & HAS_CONTENT_TYPE:
+        at += 1 + header[at]
+    if flags & HAS_CONTENT_ENCODING:
+        at += 1 + header[at]
+    if flags & HAS_HEADERS:
+        at += 4 + i64(read_i32_be(header, at))
+    if flags & HAS_DELIVERY_MODE:
+        at += 1
+    if flags & HAS_PRIORITY:
+        at += 1
+    if flags & HAS_CORRELATION_ID:
+        at += 1 + header[at]
+    if flags & HAS_REPLY_TO:
+        at += 1 + header[at]
+    if flags & HAS_EXPIRATION:
+        at += 1 + header[at]
+    return at
 
 
 def _free_places(count: i64) -> vec[i32]:

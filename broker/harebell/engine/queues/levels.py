@@ -8,6 +8,7 @@ from mypy_extensions import i64
 
 from harebell.content.message import Message
 from harebell.content.scanning import priority_of
+from harebell.engine.queues.places import merged
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.ready import ReadyStore
 from harebell.engine.queues.residency import Residency
@@ -39,6 +40,7 @@ class PriorityStore(Stock):
         self._used: list[ReadyStore] = []
         # No level above this one has a message.
         self._top: i64 = 0
+        self._by_arrival: bool = False
 
     def level_of(self, header: bytes) -> i64:
         """Give the level of a message."""
@@ -57,7 +59,48 @@ class PriorityStore(Stock):
             self._used = [found for found in reversed(self._levels) if found is not None]
         return store
 
+    def keep_in_place(self, by_arrival: bool) -> None:
+        """From now on what comes back goes to its place in its level.
+
+        Args:
+            by_arrival: True to give the messages of all levels in order of arrival.
+        """
+        back = self._back
+        self._back = None
+        while back is not None and back.count > 0:
+            message = back.take()
+            self._level(self.level_of(message.header)).put_back(message, back.position, back.returns)
+        self._by_arrival = by_arrival
+        self._sum()
+
+    def order_again(self, by_return: bool) -> None:
+        """Go by levels again after ``keep_in_place``; ``by_return`` as at first."""
+        self._by_arrival = False
+        if by_return and self._back is None:
+            self._back = ReadyStore(self._owner, self._residency, False, True)
+
+    def holds(self, level: i64) -> bool:
+        """Tell whether a level has messages."""
+        store = self._levels[level]
+        return store is not None and store.count > 0
+
+    def _earliest(self) -> ReadyStore | None:
+        """Give the level with the oldest message, or one that has to be read before that is known."""
+        best: ReadyStore | None = None
+        first: i64 = 0
+        for store in self._used:
+            if store.count > 0:
+                if not store.warm():
+                    return store
+                position = store.next_position()
+                if best is None or position < first:
+                    best = store
+                    first = position
+        return best
+
     def _next(self) -> ReadyStore | None:
+        if self._by_arrival:
+            return self._earliest()
         back = self._back
         if back is not None and back.count > 0:
             return back
@@ -173,6 +216,12 @@ class PriorityStore(Stock):
 
     def read_now(self) -> bool:
         """Have the next message in memory, waiting for the disk; False if it cannot be read at the moment."""
+        if self._by_arrival:
+            for level in self._used:
+                if level.count > 0 and not level.read_now():
+                    return False
+            self._sum()
+            return True
         while True:
             store = self._next()
             if store is None:
@@ -224,6 +273,10 @@ class PriorityStore(Stock):
             if len(found) < most:
                 found.extend(store.peek(most - len(found)))
         return found
+
+    def browse_from(self, position: i64, most: i64) -> list[Entry]:
+        """List messages from a position on, by position whatever their level."""
+        return merged([store.browse_from(position, most) for store in self._stores() if store.count], most)
 
     def in_memory(self) -> list[Entry]:
         """List all messages that are in memory, in no order."""

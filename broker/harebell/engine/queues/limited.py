@@ -16,7 +16,8 @@ from harebell.engine.dead_letter import EXPIRED, MAXLEN
 from harebell.engine.deadlines import NEVER
 from harebell.engine.dispatch import Dispatcher
 from harebell.engine.expiry import Expiry
-from harebell.engine.options import REJECT_PUBLISH_DLX, QueueOptions
+from harebell.engine.options import DISABLED, REJECT_PUBLISH_DLX, QueueOptions
+from harebell.engine.queues.id_window import IdWindow
 from harebell.engine.queues.levels import PriorityStore
 from harebell.engine.queues.queue import DeadLetterSink
 from harebell.engine.queues.ready import ReadyStore
@@ -32,6 +33,8 @@ AGAIN: Final = 100
 
 UPKEEP: Final = 1000
 """Messages that expiry or a lowered limit takes out in one go."""
+
+NO_HOLDS: Final[dict[int, int]] = {}
 
 
 class LimitedQueue(StockedQueue):
@@ -73,6 +76,7 @@ class LimitedQueue(StockedQueue):
         self._expiry = expiry
         self.counts_returns = self._quorum
         self._rules: Rules | None = None
+        self._holds: dict[int, int] = NO_HOLDS
         if self._quorum:
             self._have_rules().apply(self.options, 1, True)
 
@@ -124,16 +128,33 @@ class LimitedQueue(StockedQueue):
     def apply_options(self, options: QueueOptions) -> None:
         """Go by other options from now on."""
         super().apply_options(options)
-        empty: bool = self._store.count == 0 and self.unacked_count == 0
+        empty = self._empty()
+        self.counts_returns = (
+            self._quorum or options.delayed_retry_type != DISABLED or options.delayed_retry_attempts >= 0
+        )
         if asks_for_rules(options) or self._quorum:
             self._have_rules()
         elif empty:
-            self._rules = None
-            self.plain = True
+            self.shed_rules()
         rules = self._rules
         if rules is not None:
             rules.apply(options, self.next_position, empty)
             self._enforce_limits()
+
+    def _empty(self) -> bool:
+        return self._store.count == 0 and self.unacked_count == 0 and self.delayed_count() == 0
+
+    def shed_rules(self) -> None:
+        """Do without rules if nothing asks for them, and nothing is here that they were for."""
+        if self._quorum or self.view is not None or asks_for_rules(self.options) or not self._empty():
+            return
+        self._rules = None
+        self.plain = self.ids is None
+
+    def use_window(self, ids: IdWindow | None) -> None:
+        """Leave out what is published again, as a window knows it; None: take everything."""
+        self.ids = ids
+        self.plain = ids is None and self._rules is None
 
     def expect_deadlines(self) -> None:
         """A message with an expiration is going to come."""
@@ -149,16 +170,17 @@ class LimitedQueue(StockedQueue):
 
     def expire_messages(self) -> i64:
         """Give up messages whose time is over, and return when to look again."""
-        rules = self._rules
-        if rules is None:
-            return NEVER
-        store = self._store
-        now: i64 = self._clock.wall
-        budget: i64 = UPKEEP
         retry: i64 = NEVER
+        # What waits goes on waiting without rules, too: a policy that went before a restart leaves it.
         if self._retries is not None:
             self._retry(self._retries)
             retry = self._retries.next()
+        rules = self._rules
+        if rules is None:
+            return retry
+        store = self._store
+        now: i64 = self._clock.wall
+        budget: i64 = UPKEEP
         due = rules.deadlines.due(now, budget)
         if due:
             due.sort()
@@ -231,15 +253,45 @@ class LimitedQueue(StockedQueue):
 
     def _retry(self, retries: Retries) -> None:
         """Put back the messages that waited long enough."""
-        for position, message, returns in retries.due(self._clock.wall, UPKEEP):
-            self._pager.used -= message.size() + OVERHEAD
-            self._store.put_back(message, position, returns)
-            if self._rules is not None:
-                deadline = self._rules.deadline(message, position)
-                if deadline != NEVER:
-                    self._rules.deadlines.add(deadline, position)
+        for entry in retries.due(self._clock.wall, UPKEEP):
+            self._waited(entry)
         if self._store.count > 0:
             self._dispatcher.schedule(self)
+
+    def _waited(self, entry: Entry) -> None:
+        position, message, returns = entry
+        self._pager.used -= message.size() + OVERHEAD
+        self._store.put_back(message, position, returns)
+        if self._rules is not None:
+            deadline = self._rules.deadline(message, position)
+            if deadline != NEVER:
+                self._rules.deadlines.add(deadline, position)
+        if self.view is not None:
+            self.view.grown(position)
+
+    def withdraw_waiting(self, position: int) -> Entry | None:
+        """Take out what waits for its retry, for who settles it; None if none waits at this position."""
+        entry = None if self._retries is None else self._retries.take(position)
+        if entry is not None:
+            self._pager.used -= entry[1].size() + OVERHEAD
+        return entry
+
+    def wait_again(self, entry: Entry, until: int) -> None:
+        """Put back what was taken out while it waited for its retry, to wait as before."""
+        self._retry_later(entry, until)
+
+    def retry_now(self, position: i64) -> bool:
+        """End the wait of a message that came back; False if none waits at this position."""
+        entry = None if self._retries is None else self._retries.take(position)
+        if entry is None:
+            return False
+        if entry[1].persistent and self.durable:
+            self._journal.hold(self.id, position, self._clock.wall)
+        self._waited(entry)
+        if self._rules is not None and self._rules.deadlines.count > 0:
+            self._expiry.wake(self, self._rules.deadlines.next())
+        self._dispatcher.schedule(self)
+        return True
 
     def purge(self) -> i64:
         """Remove every ready message, settling the durable ones, and return how many there were."""
@@ -286,10 +338,25 @@ class LimitedQueue(StockedQueue):
             self._tell_priorities_apart()
         for level, pages in levels.items():
             self._store.restore(pages, level)
+        if self._holds is not NO_HOLDS:
+            self._restore_retries()
         if self._rules is not None and self._store.count > 0:
             self._rules.restored_all()
             # What is given up may go to queues that are not restored yet: so it happens soon, not now.
             self._expiry.wake(self, 0)
+
+    def restore_holds(self, holds: dict[int, int]) -> None:
+        """Note until when messages that came back wait, by position."""
+        self._holds = holds
+
+    def _restore_retries(self) -> None:
+        """Take out again what waits for its retry."""
+        holds = self._holds
+        self._holds = NO_HOLDS
+        now: i64 = self._clock.wall
+        waiting = sorted([position for position, until in holds.items() if until > now])
+        for entry in self._store.remove(waiting):
+            self._retry_later(entry, holds[entry[0]])
 
     def restore_deadline(self, arrived: i64, expiration: i64, position: i64) -> None:
         """Note the deadline of a message that recovery found; in order of position, before ``restore``."""

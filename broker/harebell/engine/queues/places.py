@@ -15,6 +15,9 @@ from harebell.paging import PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, Place
 GONE: Final = Message(b"", b"", b"", False)
 """Stands where a message was."""
 
+BROWSED_OCTETS: Final = 1 << 20
+"""Octets of messages after which no more are looked up for one who only looks."""
+
 
 def octets_of(entries: Iterable[Entry]) -> i64:
     """Add up header and body octets."""
@@ -29,8 +32,8 @@ def present(entries: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry[1] is not GONE]
 
 
-def place_of(entries: deque[Entry], position: i64) -> i64:
-    """Find a position among entries; -1 if it is not there."""
+def first_entry(entries: deque[Entry], position: i64) -> i64:
+    """Find the first of the entries that is not before a position."""
     low: i64 = 0
     high: i64 = len(entries)
     while low < high:
@@ -39,11 +42,11 @@ def place_of(entries: deque[Entry], position: i64) -> i64:
             low = middle + 1
         else:
             high = middle
-    return low if low < len(entries) and entries[low][0] == position else -1
+    return low
 
 
-def place_among(positions: deque[int], position: i64) -> i64:
-    """Find a position among positions; -1 if it is not there."""
+def first_position(positions: deque[int], position: i64) -> i64:
+    """Find the first of the positions that is not before a position."""
     low: i64 = 0
     high: i64 = len(positions)
     while low < high:
@@ -52,7 +55,42 @@ def place_among(positions: deque[int], position: i64) -> i64:
             low = middle + 1
         else:
             high = middle
-    return low if low < len(positions) and positions[low] == position else -1
+    return low
+
+
+def place_of(entries: deque[Entry], position: i64) -> i64:
+    """Find a position among entries; -1 if it is not there."""
+    at = first_entry(entries, position)
+    return at if at < len(entries) and entries[at][0] == position else -1
+
+
+def place_among(positions: deque[int], position: i64) -> i64:
+    """Find a position among positions; -1 if it is not there."""
+    at = first_position(positions, position)
+    return at if at < len(positions) and positions[at] == position else -1
+
+
+def position_of(entry: Entry) -> int:
+    """Give the position of an entry, to sort by: messages cannot be compared."""
+    return entry[0]
+
+
+def merged(parts: list[list[Entry]], most: i64) -> list[Entry]:
+    """Put together what was looked up in several places from one position on, by position.
+
+    What is large ends before there are ``most``, so it is not known what a place has behind the last message
+    of it that was given: the others are cut there, too.
+    """
+    horizon: i64 = 1 << 62
+    found: list[Entry] = []
+    for part in parts:
+        if part and part[-1][0] < horizon and octets_of(part) >= BROWSED_OCTETS:
+            horizon = part[-1][0]
+        found.extend(part)
+    found.sort(key=position_of)
+    while found and found[-1][0] > horizon:
+        found.pop()
+    return found[:most] if len(found) > most else found
 
 
 def places_in_page(page: Page, wanted: list[int], gone: dict[int, tuple[int, int]]) -> list[int]:
@@ -99,6 +137,15 @@ def locate_among(entries: Iterable[Entry], positions: set[int], found: list[tupl
     for position, message, returns in entries:
         if position in positions and message is not GONE:
             found.append((position, Place(message, message.location, returns)))
+
+
+def locate_loaded(loaded: deque[Entry], wanted: list[int], found: list[tuple[int, Place]]) -> None:
+    """Find positions among entries by ascending position; what is gone is passed over."""
+    for position in wanted:
+        at = place_of(loaded, position)
+        if at >= 0 and loaded[at][1] is not GONE:
+            entry = loaded[at]
+            found.append((position, Place(entry[1], entry[1].location, entry[2])))
 
 
 def all_gone(page: Page, gone: dict[int, tuple[int, int]]) -> bool:

@@ -19,6 +19,9 @@ from harebell.paging import FLAGGED, KeptChunk, Moved, Page, Place
 
 if TYPE_CHECKING:
     from harebell.engine.consumers import Consumer, Unacked
+    from harebell.engine.queues.brakes import Brake, Bucket
+    from harebell.engine.queues.browsing import BrowseView
+    from harebell.engine.queues.id_window import IdWindow
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -33,6 +36,18 @@ class DeadLetterSink(ABC):
             position: where it was; 0 if the queue never took it.
             reason: as in ``dead_letter.py``.
         """
+
+    def divert(self, message: Message, exchange: str, routing_key: str | None) -> i64:
+        """Dead-letter a message that was put into no queue, for the exchange it was published to.
+
+        Args:
+            exchange: the dead-letter exchange.
+            routing_key: the dead-letter routing key; None to keep the keys.
+
+        Returns:
+            The lsn that its confirm waits for.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def hold(self) -> None:
@@ -64,6 +79,10 @@ class Queue(Destination):
         keeps_all: True if it keeps transient messages as it does persistent ones.
         plain: True while no option asks for more than first in, first out.
         careful: True if messages for it must be looked at one by one before they are routed to it.
+        ids: those of the messages it took lately, if it leaves out what is published again.
+        brake: what holds its deliveries back; None if nothing does.
+        intake: what may be published to it a second; None for no such limit.
+        view: what its browsers see; None unless there was one.
         history: a stream that gets what is published to it, too; None unless it retains messages.
         dead_letters: takes what the queue gives up, if it ever does that; the same for a virtual host.
         scheduled: True while the dispatcher has it listed.
@@ -74,6 +93,7 @@ class Queue(Destination):
         got_empty: ``basic.get`` that found nothing.
         rejected, requeued: deliveries that clients rejected for good, and that came back.
         refused: messages refused for a length limit; ``published`` counts them, too.
+        invalid: messages that did not fit its schema, and were not put into it.
         transient: messages taken that a durable queue does not keep over a restart.
         unacked_bodies: body octets of what is unacked.
         deaths: messages given up, by reason; None while there is none.
@@ -109,6 +129,10 @@ class Queue(Destination):
         self.plain: bool = True
         self.careful: bool = False
         self.history: Queue | None = None
+        self.view: BrowseView | None = None
+        self.ids: IdWindow | None = None
+        self.brake: Brake | None = None
+        self.intake: Bucket | None = None
         self.dead_letters: DeadLetterSink | None = None
         self.counts_returns: bool = False
         self.wakes_at: i64 = NEVER
@@ -131,6 +155,7 @@ class Queue(Destination):
         self.rejected: i64 = 0
         self.requeued: i64 = 0
         self.refused: i64 = 0
+        self.invalid: i64 = 0
         self.transient: i64 = 0
         self.unacked_bodies: i64 = 0
         self.deaths: Deaths | None = None
@@ -160,6 +185,12 @@ class Queue(Destination):
     def apply_options(self, options: QueueOptions) -> None:
         """Go by other options from now on: called when it is declared, and when policies change."""
         self.options = options
+        self.careful = options.schema is not None or options.message_uid or options.publish_rate >= 0
+
+    def use_window(self, ids: IdWindow | None) -> None:
+        """Leave out what is published again, as a window knows it; None: take everything."""
+        self.ids = ids
+        self.plain = ids is None
 
     def ready_count(self) -> i64:
         """Messages that wait for a consumer."""
@@ -240,11 +271,13 @@ class Queue(Destination):
 
         It is confirmed to its publisher and left out.  Asked only of queues that are not ``plain``.
         """
-        return False
+        ids = self.ids
+        return ids is not None and ids.knows(message.header)
 
     def behind_all(self) -> i64:
         """Give the lsn that the confirm of a duplicate waits for; 0 if all the queue took is durable."""
-        return 0
+        ids = self.ids
+        return 0 if ids is None else ids.behind_all()
 
     def refuses(self, message: Message) -> bool:
         """Tell whether the queue would refuse a message published now (``x-overflow``)."""
@@ -289,6 +322,55 @@ class Queue(Destination):
     def browse(self, count: i64) -> list[tuple[int, Message, int]]:
         """List position, message and returns (``paging.RETURN``) of the first ready messages."""
         return []
+
+    def browse_from(self, position: i64, most: i64) -> list[tuple[int, Message, int]]:
+        """List position, message and returns of ready messages from a position on, by position.
+
+        Where messages are large there are fewer than ``most``, but none only if there is none.
+
+        Raises:
+            PageUnreadable: one of them is on disk, and cannot be read at the moment.
+        """
+        return []
+
+    def is_over(self, message: Message, position: i64) -> bool:
+        """Tell whether the time of a ready message is over, so that nobody will get it."""
+        return False
+
+    def retry_times(self) -> dict[int, int]:
+        """Give the position of what waits for its retry, and until when, unix milliseconds."""
+        return {}
+
+    def waiting_for_retry(self, position: i64) -> tuple[int, Message, int] | None:
+        """Give a message that waits for its retry; None if there is none at this position."""
+        return None
+
+    def withdraw_waiting(self, position: int) -> tuple[int, Message, int] | None:
+        """Take out what waits for its retry, for who settles it; None if none waits at this position."""
+        return None
+
+    def wait_again(self, entry: tuple[int, Message, int], until: int) -> None:
+        """Put back what was taken out while it waited for its retry, to wait as before."""
+        raise NotImplementedError
+
+    def retry_now(self, position: i64) -> bool:
+        """End the wait of a message that came back; False if none waits at this position."""
+        return False
+
+    def view_left(self) -> None:
+        """The last browser went."""
+
+    def browsers(self) -> list[Consumer]:
+        """The consumers that look only, in order of arrival; they are not among its ``consumers``."""
+        return [] if self.view is None else self.view.consumers()
+
+    def have_view(self, vhost: str) -> Queue:
+        """Give ``view``, made if missing; what cannot be browsed gives itself.
+
+        Args:
+            vhost: name of its virtual host.
+        """
+        return self
 
     def withdraw(self, positions: list[int]) -> list[tuple[int, Message, int]]:
         """Take out ready messages for who settles them, by ascending position; pass over what is not here."""
@@ -339,6 +421,9 @@ class Queue(Destination):
 
     def restore_deadline(self, arrived: i64, expiration: i64, position: i64) -> None:
         """Note the deadline of a message that recovery found; in order of position, before ``restore``."""
+
+    def restore_holds(self, holds: dict[int, int]) -> None:
+        """Note until when messages that came back wait, by position; before ``restore``."""
 
     def expect_deadlines(self) -> None:
         """A message with an expiration is going to come."""

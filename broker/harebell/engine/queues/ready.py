@@ -1,25 +1,12 @@
 """The ready messages of a queue in order of position: both ends in memory, the rest in pages on disk.
 
-::
-
-    returned          loaded        pages             fresh
-    (heap)            (deque)       (on disk)         (deque)
-    came back,   <    read from  <  8 octets for  <   just published
-    oldest            pages         each message
-
-Every message in one part is older than every message in the part to its right: what comes back was taken
-before.  Positions in ``fresh`` are consecutive, so a message needs no entry of its own there.
-
-A message that leaves from the middle (its time is over) leaves ``GONE`` in its place, never at the head, or
-its position and sizes in a dict if it is in a page.
+Here is what changes them; ``shelves.py`` says where they lie.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heappush, nsmallest
-from itertools import islice
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from mypy_extensions import i64
@@ -27,60 +14,19 @@ from mypy_extensions import i64
 from harebell.content.message import OVERHEAD, Message
 from harebell.engine.queues import places
 from harebell.engine.queues.places import GONE
-from harebell.engine.queues.queue import Queue
-from harebell.engine.queues.residency import KEPT_AHEAD, Residency
+from harebell.engine.queues.residency import KEPT_AHEAD
+from harebell.engine.queues.shelves import NO_PAGES, NONE_GONE, NOTHING_LOADED, Shelves
 from harebell.engine.queues.stock import Entry, Stock
-from harebell.paging import NOWHERE, PAGE_MESSAGES, PAGE_OCTETS, Moved, Page, PageUnreadable, Place
+from harebell.paging import NOWHERE, PAGE_MESSAGES, PAGE_OCTETS, Page, PageUnreadable
 
 DEEP_RETURNED: Final = 4 * PAGE_MESSAGES
 """So many messages that came back may be paged."""
 
-NOTHING_LOADED: Final[deque[Entry]] = deque()
-NO_PAGES: Final[deque[Page]] = deque()
-NONE_GONE: Final[dict[int, tuple[int, int]]] = {}
-"""Shared by the stores that never paged, for there may be very many of them; never changed."""
 
+class ReadyStore(Shelves):
+    """The ready messages of one queue, or of one priority of it; arguments as for ``Shelves``."""
 
-class ReadyStore(Stock):
-    """The ready messages of one queue, or of one priority of it.
-
-    Args:
-        owner: told when messages it waited for are in memory.
-        residency: told when the store grows deep.
-        dense: True if positions are given without gaps.
-        by_return: True to deliver what came back in the order in which it did, as quorum queues do.
-
-    Attributes:
-        deep: True while listed for paging.
-    """
-
-    __slots__ = (
-        "_asked", "_asked_octets", "_back", "_by_return", "_durable", "_fresh", "_fresh_octets",
-        "_gone", "_gone_from_pages", "_head", "_loaded", "_loaded_octets", "_owner", "_pager",
-        "_pages", "_positions", "_residency", "_returned", "deep",
-    )  # fmt: skip
-
-    def __init__(self, owner: Queue, residency: Residency, dense: bool, by_return: bool = False) -> None:
-        super().__init__()
-        self.deep: bool = False
-        self._owner: Queue | None = owner
-        self._durable: bool = owner.durable
-        self._residency = residency
-        self._pager = residency.pager
-        self._returned: list[Entry] = []
-        self._by_return: bool = by_return
-        self._back: deque[Entry] = NOTHING_LOADED
-        self._loaded: deque[Entry] = NOTHING_LOADED
-        self._loaded_octets: i64 = 0
-        self._pages: deque[Page] = NO_PAGES
-        self._asked: i64 = 0
-        self._asked_octets: i64 = 0
-        self._fresh: deque[Message] = deque()
-        self._fresh_octets: i64 = 0
-        self._head: i64 = 1
-        self._positions: deque[int] | None = None if dense else deque()
-        self._gone: i64 = 0
-        self._gone_from_pages: dict[int, tuple[int, int]] = NONE_GONE
+    __slots__ = ()
 
     def append(self, message: Message, position: i64) -> None:
         """Add a message behind all others."""
@@ -111,7 +57,7 @@ class ReadyStore(Stock):
 
     def put_back(self, message: Message, position: i64, returns: i64) -> None:
         """Take a message back to its place."""
-        if not self._by_return:
+        if not self.by_return:
             heappush(self._returned, (position, message, returns))
         else:
             if self._back is NOTHING_LOADED:
@@ -178,10 +124,6 @@ class ReadyStore(Stock):
         """Give the store itself: its messages are in order of arrival, but for those that came back."""
         return [self]
 
-    def has_front(self) -> bool:
-        """Tell whether a message waits that never came back."""
-        return len(self._fresh) > 0 or len(self._loaded) > 0 or len(self._pages) > 0
-
     def front(self) -> Message | None:
         """Give the oldest message that never came back, if it is in memory; else it is being read."""
         if self._loaded:
@@ -191,14 +133,6 @@ class ReadyStore(Stock):
             return None
         return self._fresh[0] if self._fresh else None
 
-    def front_position(self) -> i64:
-        """Give the position of that message, which must be in memory."""
-        if self._loaded:
-            return self._loaded[0][0]
-        if self._positions is not None:
-            return self._positions[0]
-        return self._head
-
     def take_front(self, part: Stock) -> Message:
         """Take the oldest message that never came back; sets ``position``."""
         returned, back = self._returned, self._back
@@ -206,10 +140,6 @@ class ReadyStore(Stock):
         message = self.take()
         self._returned, self._back = returned, back
         return message
-
-    def came_back(self) -> bool:
-        """Tell whether there are messages in memory that came back."""
-        return len(self._returned) > 0 or len(self._back) > 0
 
     def _trim(self) -> None:
         """Take ``GONE`` from the heads."""
@@ -468,27 +398,10 @@ class ReadyStore(Stock):
             return self._returned[0][1]
         return self._back[0][1] if self._back else self.front()
 
-    def glance(self) -> Message | None:
-        """Give the oldest message if it is in memory; reads nothing."""
-        front: Sequence[Entry] = self._returned or self._back or self._loaded
-        if front:
-            return front[0][1]
-        return self._fresh[0] if self._fresh and not self._pages else None
-
-    def pages(self) -> Iterable[Page]:
-        """Give the pages that are on disk only."""
-        return self._pages
-
     def allow_gaps(self) -> None:
         """From now on positions are given with gaps."""
         if self._positions is None:
             self._positions = deque(range(self._head, self._head + len(self._fresh)))
-
-    def next_position(self) -> i64:
-        """Give the position of the next message, which must be in memory."""
-        if self._returned:
-            return self._returned[0][0]
-        return self._back[0][0] if self._back else self.front_position()
 
     def restore(self, pages: list[Page], level: i64) -> None:
         """Take in what recovery found, oldest first."""
@@ -497,41 +410,6 @@ class ReadyStore(Stock):
             self.count += page.count
             self.octets += page.octets
             self.bodies += page.bodies
-
-    def peek(self, most: i64) -> list[Entry]:
-        """List the oldest messages without taking them; reads pages if it must."""
-        found = nsmallest(most, self._returned)
-        found.extend(islice(self._back, max(0, most - len(found))))
-        found.extend(islice(places.present(self._loaded), max(0, most - len(found))))
-        for page in self._pages:
-            if len(found) >= most:
-                return found[:most]
-            for index, message in enumerate(self._peeked(page)):
-                if message is not None and page.position(index) not in self._gone_from_pages:
-                    found.append((page.position(index), message, page.returned(index)))
-        found.extend(islice(self._fresh_entries(), max(0, most - len(found))))
-        return found[:most]
-
-    def _peeked(self, page: Page) -> list[Message | None]:
-        """Read a page that stays where it is; nothing if it cannot be read at the moment."""
-        try:
-            return self._pager.read(page)
-        except PageUnreadable:
-            return []
-
-    def _fresh_entries(self) -> Iterable[Entry]:
-        positions: Iterable[int] | None = self._positions
-        if positions is None:
-            positions = range(self._head, self._head + len(self._fresh))
-        return [
-            (position, message, 0)
-            for position, message in zip(positions, self._fresh, strict=True)
-            if message is not GONE
-        ]
-
-    def in_memory(self) -> list[Entry]:
-        """List all messages that are in memory, in no order."""
-        return [*self._returned, *self._back, *places.present(self._loaded), *self._fresh_entries()]
 
     def clear(self) -> list[Page]:
         """Forget everything and give the pages there were."""
@@ -567,33 +445,3 @@ class ReadyStore(Stock):
         """Forget everything, the owner too, for good; give the pages there were."""
         self._owner = None
         return self.clear()
-
-    def locate(self, wanted: list[int]) -> list[tuple[int, Place]]:
-        """Find messages by position.
-
-        Args:
-            wanted: positions, ascending.
-        """
-        found: list[tuple[int, Place]] = []
-        positions = set(wanted)
-        if self._returned:
-            places.locate_returned(self._returned, wanted, found)
-        places.locate_among(self._back, positions, found)
-        if self._loaded and self._loaded[0][0] <= wanted[-1]:
-            places.locate_among(self._loaded, positions, found)
-        if self._pages:
-            places.locate_in_pages(self._pages, self._gone_from_pages, wanted, found)
-        if self._positions is None:
-            head: i64 = self._head
-            for position in wanted:
-                index: i64 = position - head
-                if 0 <= index < len(self._fresh) and self._fresh[index] is not GONE:
-                    message = self._fresh[index]
-                    found.append((position, Place(message, message.location, 0)))
-        else:
-            places.locate_among(self._fresh_entries(), positions, found)
-        return found
-
-    def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
-        """Note that the records of paged messages were copied forward."""
-        return places.relocate_in_pages(self._pages, self._gone_from_pages, moved, segment, to_segment)

@@ -14,7 +14,7 @@ from mypy_extensions import i64
 from harebell.content.message import Message
 from harebell.content.scanning import expiration_of
 from harebell.engine.deadlines import NEVER, Deadlines
-from harebell.engine.options import ABSENT, DROP_HEAD, QueueOptions
+from harebell.engine.options import ABSENT, DISABLED, DROP_HEAD, QueueOptions
 
 
 def end_of(began: i64, limit: i64) -> i64:
@@ -160,4 +160,6 @@ def asks_for_rules(options: QueueOptions) -> bool:
         or options.max_length >= 0
         or options.max_length_bytes >= 0
         or options.delivery_limit >= 0
+        or options.delayed_retry_type != DISABLED
+        or options.delayed_retry_attempts >= 0
     )

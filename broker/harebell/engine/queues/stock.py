@@ -118,6 +118,16 @@ class Stock(PageTaker):
         """List the next messages without taking them; reads pages if it must."""
         raise NotImplementedError
 
+    def browse_from(self, position: i64, most: i64) -> list[Entry]:
+        """List messages from a position on, by position whatever the order of delivery; reads pages.
+
+        Where messages are large there are fewer than ``most``, but none only if there is none.
+
+        Raises:
+            PageUnreadable: one of them cannot be read at the moment.
+        """
+        raise NotImplementedError
+
     def in_memory(self) -> list[Entry]:
         """List all messages that are in memory, in no order."""
         raise NotImplementedError

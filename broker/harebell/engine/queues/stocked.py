@@ -85,6 +85,14 @@ class StockedQueue(Queue):
         """Messages that wait for their retry."""
         return 0 if self._retries is None else len(self._retries.held)
 
+    def retry_times(self) -> dict[int, int]:
+        """Give the position of what waits for its retry, and until when, unix milliseconds."""
+        return {} if self._retries is None else self._retries.until
+
+    def waiting_for_retry(self, position: i64) -> tuple[int, Message, int] | None:
+        """Give a message that waits for its retry; None if there is none at this position."""
+        return None if self._retries is None else self._retries.held.get(position)
+
     def glance(self) -> Message | None:
         """Give the next message if it is in memory; reads nothing."""
         return self._store.glance() if self._store.count > 0 else None
@@ -100,11 +108,13 @@ class StockedQueue(Queue):
     def locate(self, wanted: list[int]) -> list[tuple[int, Place]]:
         """Find messages by position, ascending, whether ready or waiting for their retry."""
         found = self._store.locate(wanted)
-        if self._retries is not None:
+        retries = self._retries
+        if retries is not None:
             for position in wanted:
-                entry = self._retries.held.get(position)
+                entry = retries.held.get(position)
                 if entry is not None:
-                    found.append((position, Place(entry[1], entry[1].location, entry[2])))
+                    place = Place(entry[1], entry[1].location, entry[2], retries.until[position])
+                    found.append((position, place))
         return found
 
     def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:

@@ -39,7 +39,7 @@ from harebell.engine.queues.cursor import (
     Tracking,
     filter_of,
 )
-from harebell.engine.queues.deduplication import Deduplication
+from harebell.engine.queues.deduplication import Deduplication, window_of
 from harebell.engine.queues.intake import Intake
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.reader_group import ReaderGroup, partition_of
@@ -149,7 +149,7 @@ class StreamQueue(Queue):
         if self.retains_for is not None:
             return self.retains_for.duplicate(message)
         known = self._deduplication
-        return known is not None and known.knows(message.header)
+        return known is not None and known.knows(message.header, self._clock.wall)
 
     def behind_all(self) -> i64:
         """Give the lsn behind everything taken; 0 if all of it is durable."""
@@ -192,7 +192,7 @@ class StreamQueue(Queue):
     def _next_offset(self, message: Message) -> i64:
         known = self._deduplication
         if known is not None:
-            known.remember(message.header)
+            known.remember(message.header, self._clock.wall)
         offset: i64 = self.next_position
         self.next_position = offset + 1
         self.published += 1
@@ -400,15 +400,18 @@ class StreamQueue(Queue):
 
     def _deduplicate(self) -> None:
         """Remember as many ids as the options say; those of another header than before are not known."""
-        window: i64 = self.options.deduplication_window
+        window: i64 = window_of(self.options.deduplication_window, self.options.deduplication_interval)
         header = self.options.deduplication_header or ""
         known = self._deduplication
         if window <= 0:
-            self._deduplication = None
+            known = None
         elif known is None or known.header != header:
-            self._deduplication = Deduplication(window, header)
+            known = Deduplication(window, header)
         elif known.window != window:
-            self._deduplication = known.resized(window)
+            known = known.resized(window)
+        if known is not None:
+            known.forget_after(self.options.deduplication_interval, self._clock.wall)
+        self._deduplication = known
 
     def expire_messages(self) -> i64:
         """Journal the offsets of named consumers, delete what is too old, and return when to look again."""
@@ -456,7 +459,7 @@ class StreamQueue(Queue):
         known = self._deduplication
         if known is not None:
             for message in self.log.since(max(self.log.first, self.log.next - known.window)):
-                known.remember(message.header)
+                known.remember(message.header, message.arrived)
 
     def drop_all(self) -> None:
         """The stream is deleted; its files go when the journal is durable behind the command."""

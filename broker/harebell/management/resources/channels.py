@@ -9,14 +9,15 @@ from harebell.amqp.channel import Channel
 from harebell.amqp.connection import Connection
 from harebell.amqp.delivery import ChannelConsumer
 from harebell.amqp.inspection import channel_name, consumer_table
+from harebell.engine.reply_to import ReplyQueue
 from harebell.engine.vhost import Vhost
 from harebell.management.ages import ages_of
 from harebell.management.answers import Answer, ok
 from harebell.management.calls import Call
 from harebell.management.errors import not_found
 from harebell.management.listing import answer_list, answer_object
-from harebell.management.resources.places import connections, find_connection
-from harebell.management.routing import Route
+from harebell.management.resources.places import connection_of, connections, find_connection
+from harebell.management.routing import Right, Route
 
 Subscribed = tuple[Vhost, ChannelConsumer]
 
@@ -65,35 +66,48 @@ def _key(channel: Channel) -> tuple[str, int]:
 async def show(call: Call) -> Answer:
     """Show a channel with its consumers."""
     peer, _, number = call.path["channel"].rpartition(" (")
-    for connection in connections(call):
-        for channel in connection.channels.values() if connection.peer == peer else ():
-            if f"{channel.number})" == number:
-                row = call.statistics.channel(channel, detail=True, ages=ages_of(call.query))
-                return answer_object(call, row)
+    for channel in connection_of(call, peer).channels.values():
+        if f"{channel.number})" == number:
+            row = call.statistics.channel(channel, detail=True, ages=ages_of(call.query))
+            return answer_object(call, row)
     raise not_found()
 
 
 async def list_consumers(call: Call) -> Answer:
-    """List the consumers in all virtual hosts one may see."""
-    return await _list_consumers(call, call.visible_vhosts())
+    """List consumers: all of them with the tag ``monitoring``, else those of one's own connections."""
+    return await _list_consumers(call, list(call.admin.broker.vhosts.values()))
 
 
 async def list_consumers_of_vhost(call: Call) -> Answer:
-    """List the consumers in a virtual host."""
-    return await _list_consumers(call, [call.vhost()])
+    """List the consumers in a virtual host, whatever one's permissions there, as RabbitMQ does."""
+    vhost = call.admin.broker.vhosts.get(call.path["vhost"])
+    if vhost is None:
+        raise not_found()
+    return await _list_consumers(call, [vhost])
 
 
 async def _list_consumers(call: Call, vhosts: list[Vhost]) -> Answer:
     def render(item: Subscribed) -> dict[str, Any]:
         return consumer_table(item[1], item[0].name)
 
-    return await answer_list(call, _consumers(vhosts), render, paged=False)
+    found = _consumers(vhosts) if call.has(Right.MONITORING) else _own_consumers(call, vhosts)
+    return await answer_list(call, found, render, paged=False)
+
+
+def _own_consumers(call: Call, vhosts: list[Vhost]) -> Iterator[Subscribed]:
+    for connection in connections(call):
+        vhost = connection.vhost
+        if vhost is not None and vhost in vhosts:
+            for channel in list(connection.channels.values()):
+                for consumer in list(channel.consumers.values()):
+                    if not isinstance(consumer.queue, ReplyQueue):
+                        yield vhost, consumer
 
 
 def _consumers(vhosts: Iterable[Vhost]) -> Iterator[Subscribed]:
     for vhost in vhosts:
         for queue in list(vhost.queues.values()):
-            for consumer in queue.consumers():
+            for consumer in [*queue.consumers(), *queue.browsers()]:
                 if isinstance(consumer, ChannelConsumer):
                     yield vhost, consumer
 

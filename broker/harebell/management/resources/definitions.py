@@ -87,7 +87,10 @@ async def _exported(call: Call, export: Export) -> Answer:
 
 
 async def import_all(call: Call) -> Answer:
-    """Import definitions; with ``?dry_run=true`` only say what that would change."""
+    """Import definitions; with ``?dry_run=true`` only say what that would change.
+
+    ``?unknown=skip`` leaves out what is not known here, and answers what that was.
+    """
     return await _import(call, None)
 
 
@@ -104,7 +107,8 @@ async def _import(call: Call, vhost: str | None) -> Answer:
     if isinstance(document.get("users"), list):
         await asyncio.to_thread(hash_passwords, call.admin, document)
     dry_run = call.query.flag("dry_run")
-    work = Import(call.admin, document, vhost, call.user.name, dry_run)
+    skip_unknown = call.query.get("unknown") == "skip"
+    work = Import(call.admin, document, vhost, call.user.name, dry_run, skip_unknown)
     pace = Pace()
     try:
         for _ in work.steps():
@@ -117,10 +121,10 @@ async def _import(call: Call, vhost: str | None) -> Answer:
     if dry_run:
         call.detail["dry_run"] = True
         differences = [difference._asdict() for difference in work.differences]
-        return ok({"differences": differences, "warnings": work.warnings})
-    for warning in work.warnings:
+        return ok({"differences": differences, "warnings": work.warnings, "skipped": work.skipped})
+    for warning in (*work.skipped, *work.warnings):
         log.warning(f"definitions imported by user '{call.user.name}': {warning}")
-    return no_content()
+    return ok({"warnings": work.warnings, "skipped": work.skipped}) if skip_unknown else no_content()
 
 
 def _document(call: Call) -> dict[str, object]:

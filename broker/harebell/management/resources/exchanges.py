@@ -8,10 +8,11 @@ from pydantic import Field
 
 from harebell.engine import topology
 from harebell.engine.exchanges.exchange import Exchange
+from harebell.engine.redeclaring import change_exchange
 from harebell.engine.vhost import Vhost
 from harebell.management.ages import ages_of
 from harebell.management.answers import Answer, no_content, put
-from harebell.management.bodies import Arguments, Body, Bool, ShortText, check_name
+from harebell.management.bodies import Arguments, Body, Bool, Changes, ShortText, check_name
 from harebell.management.calls import Call
 from harebell.management.listing import answer_list, answer_object
 from harebell.management.resources.places import exchange_name, find_exchange
@@ -91,6 +92,17 @@ async def declare(call: Call) -> Answer:
     return put(existed)
 
 
+async def change(call: Call) -> Answer:
+    """Change arguments of an exchange that is there; ``null`` takes one away, others stay."""
+    vhost = call.vhost()
+    exchange = find_exchange(call, vhost)
+    changes = dict(call.model(Changes).arguments)
+    lsn = change_exchange(call.caller(vhost), exchange, changes)
+    call.detail["arguments"] = changes
+    await call.committed(lsn)
+    return no_content()
+
+
 async def delete(call: Call) -> Answer:
     """Delete an exchange; with ``if-unused`` only one that nothing is bound to."""
     vhost = call.vhost()
@@ -107,5 +119,6 @@ ROUTES: Final = (
     Route("GET", "/exchanges/{vhost}", list_of_vhost),
     Route("GET", "/exchanges/{vhost}/{name}", show),
     Route("PUT", "/exchanges/{vhost}/{name}", declare, body=Declaration, action="exchange.created"),
+    Route("PATCH", "/exchanges/{vhost}/{name}", change, body=Changes, action="exchange.changed"),
     Route("DELETE", "/exchanges/{vhost}/{name}", delete, action="exchange.deleted"),
 )

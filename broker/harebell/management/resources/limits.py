@@ -24,8 +24,13 @@ class LimitBody(Body):
 
 
 async def vhost_limits(call: Call) -> Answer:
-    """List the limits of virtual hosts."""
-    vhosts = [call.vhost()] if "vhost" in call.path else call.visible_vhosts()
+    """List the limits of virtual hosts: of all with the tag ``monitoring``, else of those one may see."""
+    if "vhost" in call.path:
+        vhosts = [call.vhost(watching=True)]
+    elif call.has(Right.MONITORING):
+        vhosts = list(call.admin.broker.vhosts.values())
+    else:
+        vhosts = call.visible_vhosts()
     found = [row for vhost in vhosts for row in list_vhost_limits(call.admin.broker, vhost.name)]
     return await answer_list(call, found, lambda row: row, paged=False)
 

@@ -64,6 +64,7 @@ def _shown(call: Call) -> dict[str, Any]:
     admin = call.admin
     return {
         **call.statistics.node(admin.host, ages_of(call.query)),
+        "being_drained": admin.host.being_drained,
         "auth_mechanisms": [
             {"name": name, "description": f"SASL {name} authentication mechanism", "enabled": True}
             for name in admin.settings.auth.mechanisms
@@ -82,7 +83,7 @@ def contexts(call: Call) -> list[dict[str, Any]]:
     for listener in call.admin.host.listeners():
         if not listener.protocol.startswith("http"):
             continue
-        prometheus = listener.protocol == "http/prometheus"
+        prometheus = listener.protocol.endswith("/prometheus")
         context: dict[str, Any] = {
             "description": "RabbitMQ Prometheus" if prometheus else "RabbitMQ Management",
             "path": "/" if prometheus else prefix or "/",
@@ -91,8 +92,8 @@ def contexts(call: Call) -> list[dict[str, Any]]:
             "port": str(listener.port),
         }
         if prometheus:
-            context["protocol"] = "'http/prometheus'"
-        elif listener.protocol == "https":
+            context["protocol"] = f"'{listener.protocol}'"
+        if listener.protocol.startswith("https"):
             context["ssl"] = True
         found.append(context)
     return found

@@ -16,6 +16,7 @@ from harebell.administration.parameters import (
     set_global_parameter,
     set_parameter,
 )
+from harebell.engine.metadata import SCHEDULE
 from harebell.errors import BrokerError
 from harebell.management.answers import Answer, no_content, put
 from harebell.management.bodies import Body, missing
@@ -55,8 +56,12 @@ async def put_parameter(call: Call) -> Answer:
     missing(fields, ("value",))
     component, name = call.path["component"], call.path["name"]
     existed = parameter_value(call.admin, vhost, component, name) is not None
+    value = fields["value"]
+    if component == SCHEDULE and isinstance(value, dict):
+        # What the node publishes for somebody, that one must be allowed to publish.
+        call.caller(vhost).require("write", "exchange", str(value.get("exchange", "")))
     try:
-        lsn = set_parameter(call.admin, vhost.name, component, name, fields["value"])
+        lsn = set_parameter(call.admin, vhost.name, component, name, value)
     except BrokerError as error:
         raise escaped(error) from None
     await call.committed(lsn)

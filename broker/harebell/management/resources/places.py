@@ -15,6 +15,8 @@ from harebell.management.routing import Right
 DEFAULT_EXCHANGE: Final = "amq.default"
 """What paths call the default exchange."""
 
+NO_OBJECT_ACCESS: Final = "User not authorised to access object"
+
 
 def exchange_name(call: Call, segment: str = "name") -> str:
     """Give the name of the exchange that a segment of the path names."""
@@ -57,10 +59,20 @@ def find_connection(call: Call) -> Connection:
     """Find a connection by name.
 
     Raises:
-        HttpError: 404, too, if it is someone else's and the user may see his own only.
+        HttpError: 404; 401 if it is someone else's and the user may see his own only.
     """
-    name = call.path["connection"]
-    for connection in connections(call):
-        if connection.peer == name:
-            return connection
+    return connection_of(call, call.path["connection"])
+
+
+def connection_of(call: Call, name: str) -> Connection:
+    """Find a connection by the name given.
+
+    Raises:
+        HttpError: as ``find_connection`` says.
+    """
+    for session in call.admin.broker.sessions:
+        if isinstance(session, Connection) and session.peer == name:
+            if session.user is None or session.user.name != call.user.name:
+                call.require(Right.MONITORING, NO_OBJECT_ACCESS)
+            return session
     raise not_found()

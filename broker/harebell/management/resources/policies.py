@@ -16,9 +16,8 @@ from harebell.management.bodies import Body, missing
 from harebell.management.calls import Call
 from harebell.management.errors import bad_request, not_authorised, not_found, unsupported_media_type
 from harebell.management.listing import answer_list, answer_object
+from harebell.management.resources.places import NO_OBJECT_ACCESS
 from harebell.management.routing import Right, Route
-
-NO_OBJECT_ACCESS: Final = "User not authorised to access object"
 
 
 class PolicyBody(Body):

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from harebell.engine import topology
 from harebell.engine.queues.queue import Queue
+from harebell.engine.redeclaring import change_queue
 from harebell.engine.vhost import Vhost
 from harebell.management.ages import ages_of
 from harebell.management.answers import Answer, no_content, put
-from harebell.management.bodies import Arguments, Body, Bool, check_name, missing
+from harebell.management.bodies import Arguments, Body, Bool, Changes, check_name, missing
 from harebell.management.calls import Call
 from harebell.management.errors import bad_request
 from harebell.management.listing import answer_list, answer_object
@@ -102,6 +103,17 @@ async def declare(call: Call) -> Answer:
     return put(existed)
 
 
+async def change(call: Call) -> Answer:
+    """Change arguments of a queue that is there; ``null`` takes one away, others stay."""
+    vhost = call.vhost()
+    queue = find_queue(call, vhost)
+    changes = dict(call.model(Changes).arguments)
+    lsn = change_queue(call.caller(vhost), queue, changes)
+    call.detail["arguments"] = changes
+    await call.committed(lsn)
+    return no_content()
+
+
 async def delete(call: Call) -> Answer:
     """Delete a queue; with ``if-empty`` and ``if-unused`` only one that is."""
     vhost = call.vhost()
@@ -139,6 +151,7 @@ ROUTES: Final = (
     Route("GET", "/queues/{vhost}", list_of_vhost),
     Route("GET", "/queues/{vhost}/{name}", show),
     Route("PUT", "/queues/{vhost}/{name}", declare, body=Declaration, action="queue.created"),
+    Route("PATCH", "/queues/{vhost}/{name}", change, body=Changes, action="queue.changed"),
     Route("DELETE", "/queues/{vhost}/{name}", delete, action="queue.deleted"),
     Route("DELETE", "/queues/{vhost}/{name}/contents", purge, action="queue.purged"),
     Route("POST", "/queues/{vhost}/{name}/actions", act, body=Action),

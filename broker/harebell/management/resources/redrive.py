@@ -17,11 +17,15 @@ from harebell.management.answers import Answer, no_content, ok
 from harebell.management.calls import Call
 from harebell.management.errors import not_found
 from harebell.management.pacing import Pace
+from harebell.management.resources.looking import LAST_POSITION, readable
 from harebell.management.routing import Right, Route
 
 SHOWN: Final = 50
 SHOWN_MOST: Final = 1000
 """Dead letters shown where no limit is named, and at most."""
+
+SCAN_MOST: Final = 10_000
+"""Messages looked through for one answer of a search."""
 
 PREVIEW: Final = 4096
 """Octets of a body that are shown."""
@@ -66,7 +70,7 @@ class RedriveBody(BaseModel):
 
 
 async def dead_letters(call: Call) -> Answer:
-    """Look through the messages at the head of a queue by where they died and why; nothing changes."""
+    """Look through dead letters by where they died and why; ``next`` is where to go on; nothing changes."""
     vhost = call.vhost()
     queue = topology.readable_queue(call.caller(vhost), call.path["queue"])
     where = Where(
@@ -80,9 +84,13 @@ async def dead_letters(call: Call) -> Answer:
     by: dict[str, Counter[str]] = {"reason": Counter(), "queue": Counter(), "exchange": Counter()}
     items: list[dict[str, object]] = []
     scanned = matched = 0
-    ready = int(queue.ready_count())
+    begins = call.query.number("from", 0, LAST_POSITION)
+    follows: int | None = None
     pace = Pace()
-    for found in look_through(queue):
+    for found in readable(look_through(queue, 1 if begins is None else begins)):
+        if scanned >= SCAN_MOST:
+            follows = found.position
+            break
         if pace.due():
             await pace.rest()
         scanned += 1
@@ -96,7 +104,14 @@ async def dead_letters(call: Call) -> Answer:
             by["exchange"][latest.exchange] += 1
         if len(items) < limit:
             items.append(_shown(found))
-    answer = {"scanned": scanned, "matched": matched, "complete": scanned >= ready, "by": by, "items": items}
+    answer = {
+        "scanned": scanned,
+        "matched": matched,
+        "complete": follows is None,
+        "next": follows,
+        "by": by,
+        "items": items,
+    }
     return ok(answer)
 
 
@@ -148,7 +163,7 @@ async def begin(call: Call) -> Answer:
     )
     if wanted.dry_run:
         pace = Pace()
-        for _ in job.counting(admin):
+        for _ in readable(job.counting(admin)):
             if pace.due():
                 await pace.rest()
     answer = ok(described(job))

@@ -22,6 +22,7 @@ class VhostBody(Body):
     default_queue_type: str | None = None
     tracing: Bool | None = None
     protected_from_deletion: Bool | None = None
+    redeclare: str | None = None
 
 
 async def put_one(call: Call) -> Answer:
@@ -41,6 +42,7 @@ async def put_one(call: Call) -> Answer:
         default_queue_type=body.default_queue_type,
         tracing=body.tracing,
         protected=body.protected_from_deletion,
+        redeclare=body.redeclare,
         creator=call.user.name,
     )
     await call.committed(lsn)

@@ -1,16 +1,16 @@
-"""Definitions that are imported whenever the node starts, from a file or a folder of files."""
+"""Definitions that are imported whenever the node starts, from a file or a folder of files.
+
+Most nodes have none: what reads and imports them is loaded only where there are some.
+"""
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
-import orjson
-
 from harebell.administration.administration import Administration
-from harebell.administration.definitions.importing import Import, hash_passwords
-from harebell.administration.parameters import DEFINITIONS_HASH, GLOBAL, set_global_parameter
 from harebell.errors import BrokerError
 from harebell.settings import Settings
 
@@ -51,11 +51,13 @@ def import_at_start(admin: Administration, log: Log) -> None:
     place = admin.settings.management.load_definitions
     if place is None:
         return
+    from harebell.administration.parameters import DEFINITIONS_HASH, GLOBAL, set_global_parameter
+
     contents = [(path, _read(path)) for path in _files(place)]
     digest = sha256(b"".join(sha256(content).digest() for _, content in contents)).hexdigest()
     if admin.settings.management.skip_unchanged_definitions:
         known = admin.broker.parameters.get((*GLOBAL, DEFINITIONS_HASH))
-        if known == orjson.dumps(digest).decode():
+        if known == json.dumps(digest):
             log.info(f"definitions in {place} have not changed since they were imported: passed over")
             return
     for path, content in contents:
@@ -94,6 +96,8 @@ def _read(path: Path) -> bytes:
 
 
 def _decoded(path: Path, content: bytes) -> object:
+    import orjson
+
     try:
         document: object = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -102,16 +106,18 @@ def _decoded(path: Path, content: bytes) -> object:
 
 
 def _import(admin: Administration, path: Path, content: bytes, log: Log) -> None:
+    from harebell.administration.definitions import Import, hash_passwords
+
     document = _decoded(path, content)
     log.info(f"importing definitions from {path}")
     hash_passwords(admin, document)
-    work = Import(admin, document)
+    work = Import(admin, document, skip_unknown=admin.settings.management.skip_unknown_definitions)
     try:
         for progress in work.steps():
             if progress.done % EVERY == 0:
                 log.info(f"importing definitions from {path}: {progress.done * 100 // progress.total} %")
     except BrokerError as error:
         raise DefinitionsError(f"definitions in {path} cannot be imported: {error.text}") from None
-    for warning in work.warnings:
+    for warning in (*work.skipped, *work.warnings):
         log.warning(f"definitions in {path}: {warning}")
     log.info(f"imported definitions from {path}: {len(work.differences)} differences")

@@ -1,0 +1,111 @@
+"""The value of one header of a message, as a key: found in the raw content header without decoding it.
+
+Text and numbers are keys; a number is the same in any width on the wire.  A message has no key if the header
+is missing, empty or anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+from librt.strings import read_i32_be
+from mypy_extensions import i64
+
+from harebell.content.scanning import FLAGS_AT, HAS_HEADERS, PROPERTIES_AT
+from harebell.content.table import decode_valid_table, value_end
+from harebell.errors import MalformedContent
+
+NO_KEY: Final = b""
+
+LONGEST_KEY: Final = 256
+"""Octets of keys that stand for themselves; longer ones are told apart by a hash."""
+
+_TEXT: Final = 0x53
+_TEXT_HEAD: Final = 5
+_HASHED: Final = b"#"
+_hash: Final[Callable[..., hashlib.blake2b]] = hashlib.blake2b
+
+
+class HeaderKey:
+    """Where a key is.
+
+    Args:
+        name: of the header.
+    """
+
+    __slots__ = ("_wanted", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._wanted = name.encode("utf-8", "surrogateescape")
+
+    def of(self, header: bytes) -> bytes:
+        """Give the key of a message by its content header; empty if it has none.
+
+        It is text as it stands in the header, type and length first, or ``n`` and a number.
+        """
+        end: i64 = len(header)
+        if end < PROPERTIES_AT + 4:
+            return NO_KEY
+        flags: i64 = header[FLAGS_AT]
+        if flags & HAS_HEADERS == 0:
+            return NO_KEY
+        at: i64 = PROPERTIES_AT
+        if flags & 0x80:
+            at += 1 + header[at]
+        if flags & 0x40:
+            at += 1 + header[at] if at < end else 1
+        if at + 4 > end:
+            return NO_KEY
+        size: i64 = i64(read_i32_be(header, at))
+        at += 4
+        if size < 0 or size > end - at:
+            return NO_KEY
+        try:
+            return self._find(header, at, at + size)
+        except MalformedContent:
+            return NO_KEY
+
+    def _find(self, header: bytes, at: i64, end: i64) -> bytes:
+        wanted = self._wanted
+        length: i64 = len(wanted)
+        found: i64 = -1
+        found_end: i64 = -1
+        while at < end:
+            value: i64 = at + 1 + header[at]
+            following = value_end(header, value, end)
+            if value - at - 1 == length and header[at + 1 : value] == wanted:
+                found = at
+                found_end = following
+            at = following
+        if found < 0:
+            return NO_KEY
+        value = found + 1 + length
+        if header[value] == _TEXT and found_end - value <= LONGEST_KEY:
+            return header[value:found_end] if found_end - value > _TEXT_HEAD else NO_KEY
+        for decoded in decode_valid_table(header, found, found_end).values():
+            if isinstance(decoded, (str, bytes)):
+                return _of_text(
+                    decoded.encode("utf-8", "surrogateescape") if isinstance(decoded, str) else decoded
+                )
+            if type(decoded) is int or type(decoded) is float:
+                whole = int(decoded) if type(decoded) is float and decoded.is_integer() else decoded
+                return b"n" + repr(whole).encode("ascii")
+        return NO_KEY
+
+
+def _of_text(text: bytes) -> bytes:
+    if not text:
+        return NO_KEY
+    if len(text) + _TEXT_HEAD <= LONGEST_KEY:
+        return b"S" + len(text).to_bytes(4, "big") + text
+    return _HASHED + _hash(text, digest_size=16).digest()
+
+
+def shown_key(key: bytes) -> str:
+    """Give a key for people to read."""
+    if key[:1] == _HASHED:
+        return "(hash) " + key[1:].hex()
+    return key[_TEXT_HEAD if key[:1] == b"S" else 1 :].decode("utf-8", "replace")
