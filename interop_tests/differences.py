@@ -182,6 +182,7 @@ DIFFERENCES: dict[str, Difference] = {
             ("pika_client", "test_a_publisher_that_lost_its_connection_publishes_again"),
         )
     },
+    "pika_client/test_retries.py::test_what_is_given_back_comes_later_and_not_for_ever": _NO_RETRIES,
     **{
         f"asyncio_clients/test_retries.py::{test}": _NO_RETRIES
         for test in (

@@ -1,4 +1,4 @@
-"""``harebell queues pause``, ``resume``, ``leases``, ``set-argument``, and ``vhosts set-redeclare``."""
+"""``harebell queues pause``, ``resume``, ``leases``, ``groups``, ``set-argument``; ``vhosts set-redeclare``."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ def test_a_queue_is_paused_resumed_and_changed(cli: Cli, vhost: str) -> None:
     assert "amq.fanout" in cli.ok("exchanges", "show", "e", *here).out
     assert json.loads(cli.ok("queues", "leases", "q", *here, "-o", "json").out) == []
     assert cli("queues", "renew-lease", "q", "1", *here, "--consumer-tag", "t").code == 65
+
+
+def test_groups_are_listed_with_who_has_them(cli: Cli, vhost: str) -> None:
+    here = ("-p", vhost)
+    cli.ok("queues", "declare", "g", *here, "-a", "x-group-header=customer")
+    cli.ok("publish", "", "g", "hello", *here, "-H", "customer=ann")
+    (group,) = json.loads(cli.ok("queues", "groups", "g", *here, "-o", "json").out)
+    assert (group["key"], group["messages_waiting"]) == ("ann", 1)
+    assert "ann" in cli.ok("queues", "groups", "g", *here).out
+    cli.ok("queues", "declare", "plain", *here)
+    assert cli("queues", "groups", "plain", *here).code == 65
 
 
 def test_a_virtual_host_is_told_what_becomes_of_declarations_that_differ(cli: Cli, vhost: str) -> None:

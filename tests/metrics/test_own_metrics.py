@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
@@ -78,6 +79,22 @@ async def test_delayed_messages_are_counted_apart() -> None:
     assert scrape.value("harebell_delayed_messages_on_disk", vhost="/") == 0
     assert scrape.value("harebell_delayed_messages_routed_total", vhost="/") == 1
     assert scrape.value("harebell_delayed_messages_dropped_total", vhost="/") == 1
+
+
+async def test_what_waits_for_its_retry_and_keys_that_somebody_has_are_counted() -> None:
+    async with metered() as broker, await aio_pika.connect(broker.url) as connection:
+        channel = await connection.channel()
+        retrying: dict[str, Any] = {"x-delayed-retry-type": "all", "x-delayed-retry-min": 3_600_000}
+        again = await channel.declare_queue("again", arguments=retrying)
+        await channel.default_exchange.publish(aio_pika.Message(b""), "again")
+        await (await again.get()).reject(requeue=True)
+        grouped = await channel.declare_queue("grouped", arguments={"x-group-header": "k"})
+        await channel.default_exchange.publish(aio_pika.Message(b"", headers={"k": "a"}), "grouped")
+        held = await grouped.get()
+        scrape = await broker.scrape()
+        await held.ack()
+    assert scrape.value("harebell_messages_retrying", vhost="/") == 1
+    assert scrape.value("harebell_groups_locked", vhost="/") == 1
 
 
 async def test_a_reader_that_does_not_acknowledge_falls_behind() -> None:

@@ -42,6 +42,13 @@ LEASES = (
     Column("mode"),
     Column("renewals"),
 )
+GROUPS = (
+    Column("key"),
+    Column("tenant"),
+    Column("consumer_tag"),
+    Column("messages_waiting", "waiting"),
+    Column("messages_unacknowledged", "unacknowledged"),
+)
 TYPES = click.Choice(["classic", "quorum", "stream"])
 
 
@@ -214,6 +221,17 @@ def leases(api: Api, queue: str, vhost: str, limit: int, form: str) -> None:
     """List deliveries that wait for an answer, and how long they may."""
     found = api.get("x", "leases", vhost, queue, query={"limit": limit})
     emit([json_text(found["items"])] if form == "json" else table(found["items"], LEASES))
+
+
+@queues.command()
+@click.argument("queue")
+@vhost_option
+@form_option
+@with_api
+def groups(api: Api, queue: str, vhost: str, form: str) -> None:
+    """List the groups of a queue with `x-group-header`, and who has which."""
+    found = api.get("x", "groups", vhost, queue)
+    emit([json_text(found)] if form == "json" else table(found, GROUPS))
 
 
 @queues.command("renew-lease")

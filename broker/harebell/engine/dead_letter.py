@@ -67,7 +67,7 @@ MAX_KEYS: Final = 8_192
 
 MAX_COUNT: Final = (1 << 63) - 1
 
-_DEATH: Final = b"x-death"
+DEATH: Final = b"x-death"
 _FIRST: Final = (b"x-first-death-queue", b"x-first-death-reason", b"x-first-death-exchange")
 _LAST: Final = (b"x-last-death-queue", b"x-last-death-reason", b"x-last-death-exchange")
 _DELIVERY_COUNT: Final = b"x-delivery-count"
@@ -201,12 +201,12 @@ def with_delivery_count(header: bytes, count: i64) -> bytes:
 
 def has_history(table: bytes) -> bool:
     """Tell whether a header table may have an ``x-death`` in it."""
-    return table.find(_DEATH) >= 0
+    return table.find(DEATH) >= 0
 
 
 def without_history(header: bytes) -> bytes:
     """Take ``x-death`` out of a content header, so that counting starts anew (RabbitMQ 4)."""
-    return without_headers(header, [_DEATH])
+    return without_headers(header, [DEATH])
 
 
 class _Found:
@@ -235,7 +235,7 @@ class _Found:
                     ours = not keep_cc
                 elif key == _BCC:
                     self.bcc = _texts(table[value:after])
-                elif key == _DEATH:
+                elif key == DEATH:
                     self.history = _entries(table[value + 5 : after]) if table[value] == _ARRAY else []
                 elif key in _FIRST:
                     first.write(table[pos:after])
@@ -384,15 +384,15 @@ def _write_names(
 def _write_array(out: BytesWriter, entries: list[bytes], room: i64) -> None:
     """Write x-death with as many entries as the room allows, the first one in any case."""
     array = BytesWriter()
-    room -= len(_DEATH) + 6
+    room -= len(DEATH) + 6
     for entry in entries:
         room -= len(entry) + 5
         if room < 0 and len(array) > 0:
             break
         array.append(_TABLE)
         array.write(_with_length(entry))
-    out.append(len(_DEATH))
-    out.write(_DEATH)
+    out.append(len(DEATH))
+    out.write(DEATH)
     out.append(_ARRAY)
     out.write(_with_length(array.getvalue()))
 

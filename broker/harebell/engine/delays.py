@@ -14,9 +14,10 @@ from mypy_extensions import i64
 
 from harebell.content.message import Message
 from harebell.content.properties import Properties, parse_properties, with_header, without_headers
-from harebell.content.table import Timestamp, encode_value
+from harebell.content.table import Timestamp, encode_value, find_entry
 from harebell.engine.arguments import DELAY, DELIVER_AT
 from harebell.engine.commands import DeclareDelays, DeleteDelays
+from harebell.engine.dead_letter import DEATH
 from harebell.engine.options import ExchangeOptions
 from harebell.engine.queues.delayed import DelayedQueue, DueSink
 from harebell.engine.queues.queue import Queue
@@ -41,6 +42,7 @@ LONGEST: Final = 1 << 50
 
 _DELAY_KEY: Final = DELAY.encode()
 _DELAY_ENTRY: Final = bytes([len(_DELAY_KEY)]) + _DELAY_KEY
+DEATH_ENTRY: Final = bytes([len(DEATH)]) + DEATH
 _DELIVER_AT_KEY: Final = DELIVER_AT.encode()
 _DELIVER_AT_ENTRY: Final = bytes([len(_DELIVER_AT_KEY)]) + _DELIVER_AT_KEY
 
@@ -230,16 +232,22 @@ class Delays(DueSink):
         if properties.expiration_at >= 0:
             for target in targets:
                 target.expect_deadlines()
-        self._enqueue(message, targets)
+        self._enqueue(message, targets, properties.headers_start >= 0 and _is_dead_letter(properties))
 
-    def _enqueue(self, message: Message, targets: list[Queue]) -> None:
-        """Put a message into its queues; a full one must not refuse it: its publisher was told it is safe."""
+    def _enqueue(self, message: Message, targets: list[Queue], letter: bool) -> None:
+        """Put a message into its queues; a full one must not refuse it: its publisher was told it is safe.
+
+        Args:
+            letter: True if it is a dead letter: the queue that gave it up knows its id, and takes it back.
+        """
         journal = self._broker.journal
         if any_keeping_all(targets):
             message.persistent = True
         full: list[Queue] = []
         for target in targets:
-            if not target.plain and target.refuses(message) and not target.duplicate(message):
+            if target.plain:
+                continue
+            if letter or (target.refuses(message) and not target.duplicate(message)):
                 full.append(target)
         if full:
             again = Message(message.address, message.header, message.body, message.persistent)
@@ -276,6 +284,11 @@ def delete_delays(vhost: Vhost, exchange: str) -> None:
         queue = vhost.delays.queues.pop(exchange, None)
         if queue is not None:
             queue.drop_all()
+
+
+def _is_dead_letter(properties: Properties) -> bool:
+    raw = properties.raw_headers()
+    return DEATH_ENTRY in raw and find_entry(raw, DEATH) is not None
 
 
 def _copied(properties: Properties, header: bytes, keys: list[str]) -> bytes:

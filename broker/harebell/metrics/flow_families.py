@@ -1,9 +1,10 @@
-"""Metrics of queues that are held back, and of declarations that differed; one row for each virtual host."""
+"""Metrics of queues and messages that are held back, and of declarations that differed: one row a vhost."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from harebell.engine.queues.laned import LanedQueue
 from harebell.metrics.exposition import COUNTER, GAUGE, labels
 from harebell.metrics.family import Family, Metric, Objects, Selection
 
@@ -12,23 +13,37 @@ if TYPE_CHECKING:
 
 
 class _HeldBack(NamedTuple):
-    """What a virtual host has of it: queues that are paused, and declarations that were passed over."""
+    """What a virtual host has of it.
+
+    Attributes:
+        paused: queues.
+        retrying: messages that wait for their retry.
+        locked: keys of groups that a client has.
+        redeclared: declarations that were passed over.
+    """
 
     paused: int
+    retrying: int
+    locked: int
     redeclared: int
 
 
 def _vhosts(sources: Sources, _selection: Selection) -> Objects[_HeldBack]:
-    """Go through the virtual hosts that have a paused queue, or passed over a declaration."""
+    """Go through the virtual hosts that have any of it."""
     for vhost in list(sources.broker.vhosts.values()):
-        paused = 0
+        paused = retrying = locked = 0
         for queue in list(vhost.queues.values()):
             if queue.brake is not None and queue.brake.paused_until != 0:
                 paused += 1
+            retrying += int(queue.delayed_count())
+            lanes = queue.lanes() if isinstance(queue, LanedQueue) else None
+            if lanes is not None:
+                locked += lanes.locked()
             yield None
         redeclared = int(vhost.counters.redeclared_otherwise)
-        if paused or redeclared:
-            yield labels(("vhost",), (vhost.name,)), _HeldBack(paused, redeclared)
+        found = _HeldBack(paused, retrying, locked, redeclared)
+        if any(found):
+            yield labels(("vhost",), (vhost.name,)), found
 
 
 FLOW: Final = Family(
@@ -36,6 +51,18 @@ FLOW: Final = Family(
     ("vhost",),
     (
         Metric("queues_paused", GAUGE, "Queues that are paused", lambda found: found.paused),
+        Metric(
+            "messages_retrying",
+            GAUGE,
+            "Messages that came back and wait for their retry",
+            lambda found: found.retrying,
+        ),
+        Metric(
+            "groups_locked",
+            GAUGE,
+            "Keys of message groups that a client has, so that others wait for it",
+            lambda found: found.locked,
+        ),
         Metric(
             "redeclared_otherwise_total",
             COUNTER,
