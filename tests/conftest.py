@@ -23,8 +23,8 @@ def broker_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerP
         broker.assert_unharmed()
 
 
-ONCE = ("cli", "metrics", "settings")
-"""Folders whose tests do not depend on whether the package is compiled."""
+ONCE = ("administration", "auth", "cli", "examples", "management", "metrics", "perf", "schemas", "settings")
+"""Folders whose tests are of modules that are not compiled; what they call has tests of its own."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -248,6 +248,31 @@ def test_a_dead_letter_exchange_can_delay(node: Node, channel: ClientChannel) ->
     assert headers["x-death"][0]["count"] == 3
 
 
+def test_a_retry_loop_through_a_delay_ends_in_a_queue_that_knows_the_id(
+    node: Node, channel: ClientChannel
+) -> None:
+    channel.declare_exchange("retry", "direct", durable=True, arguments={"x-delay": 1000})
+    arguments: FieldTable = {
+        "x-deduplication-window": 100,
+        "x-dead-letter-exchange": "retry",
+        "x-dead-letter-routing-key": "again",
+    }
+    channel.declare_queue("work", durable=True, arguments=arguments)
+    channel.bind("work", "retry", "again")
+    once = commands.Basic.Properties(delivery_mode=2, message_id="1")
+    channel.publish(b"m", key="work", properties=once)
+    for _ in range(2):
+        delivery = channel.get("work")
+        assert delivery is not None, "a dead letter is no duplicate of itself"
+        channel.reject(delivery.tag, requeue=False)
+        assert channel.ready("work") == 0
+        node.advance(1000)
+    channel.publish(b"m", key="work", properties=once)
+    channel.publish(b"m", exchange="retry", key="again", properties=once)
+    node.advance(1000)
+    assert channel.ready("work") == 1, "what is published again is left out, delayed or not"
+
+
 def test_time_limits_count_from_the_routing_on(node: Node, channel: ClientChannel) -> None:
     properties = commands.Basic.Properties(delivery_mode=2, headers={"x-delay": 5000}, expiration="1000")
     channel.publish(b"m", exchange="later", key="a.b", properties=properties)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from pamqp import commands
 
+from harebell.engine.policy_control import clear_policy, set_policy
+from harebell.engine.policy_work import finish
 from tests.storage.test_restored_rules import Lives
 
 RETRYING: dict[str, Any] = {"delayed_retry_type": "all", "delayed_retry_min": 5000}
@@ -58,3 +60,21 @@ def test_copies_of_old_segments_learn_what_waits_for_a_retry(lives: Lives) -> No
     (queue,) = lives.running.node.broker.queues()
     now = lives.running.node.clock.wall
     assert [place.until - now for _, place in queue.locate([1, 2])] == [5001, 5001]
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_what_waits_comes_back_although_its_policy_went_before_the_restart(lives: Lives, kind: str) -> None:
+    lives.declare("q", queue_type=kind)
+    broker = lives.running.node.broker
+    policy = {"delayed-retry-type": "all", "delayed-retry-min": 5000}
+    set_policy(broker, "/", "p", "^q$", policy)
+    finish(broker)
+    returned(lives, "q", 2)
+    assert lives.running.channel.ready("q") == 0, "they wait"
+    clear_policy(broker, "/", "p")
+    finish(broker)
+    lives.restart(False, 1000)
+    lives.awake()
+    assert lives.running.channel.ready("q") == 0, "a restart must not make a retry early"
+    lives.wait(5000)
+    assert lives.bodies("q") == [b"0", b"1"], "without a policy, too, what waits comes back"

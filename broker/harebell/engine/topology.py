@@ -477,7 +477,7 @@ def delete_queue(caller: Caller, name: str, if_unused: bool, if_empty: bool) -> 
     if if_unused and queue.consumer_count() and not ignored:
         raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' in vhost '{caller.vhost.name}' in use")
     count = int(queue.ready_count())
-    if if_empty and count and not ignored:
+    if if_empty and (count or queue.delayed_count()) and not ignored:
         raise BrokerError(PRECONDITION_FAILED, f"queue '{name}' in vhost '{caller.vhost.name}' not empty")
     caller.done("queue.deleted", name, queue.durable)
     return count, caller.broker.commit(DeleteQueue(caller.vhost.name, name), queue.durable)

@@ -154,3 +154,15 @@ def test_what_failed_at_its_last_attempt_is_dead_lettered(
     passes(node, 1000)
     assert counts[1:] == [1, 2]
     assert (channel.ready("q"), channel.ready("dead")) == (0, 1)
+
+
+def test_a_queue_whose_messages_wait_for_their_retry_is_not_empty(node: Node, channel: ClientChannel) -> None:
+    channel.declare_queue("q", arguments={**retrying(), "x-queue-type": "classic"})
+    channel.publish(b"again", key="q")
+    delivery = channel.get("q")
+    assert delivery is not None
+    channel.nack(delivery.tag)
+    assert channel.ready("q") == 0, "it waits"
+    channel.send(commands.Queue.Delete(queue="q", if_empty=True))
+    channel.expect_close(406, commands.Queue.Delete, "not empty")
+    assert "q" in node.vhost.queues
