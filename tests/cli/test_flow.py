@@ -1,4 +1,4 @@
-"""``harebell queues pause``, ``resume``, ``leases``, ``groups``, ``set-argument``; ``vhosts set-redeclare``."""
+"""``harebell queues`` pause, resume, leases, groups and set-argument, and ``vhosts set-redeclare``."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harebell.content.table import Table
-from harebell.engine.arguments import POLICY_KEYS, QUEUE_ARGUMENTS, STREAM, lower_limit
+from harebell.engine.arguments import POLICY_KEYS, QUEUE_ARGUMENTS, STREAM, QueueArgument, lower_limit
 from harebell.engine.effective import (
     OPTION_NAMES,
     effective_alternate,
@@ -190,13 +190,23 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
 ROWS = [row for row in QUEUE_ARGUMENTS if row.option and row.types != STREAM]
 
 
+def values_of(row: QueueArgument) -> st.SearchStrategy[object]:
+    """Values of the type that the row's option has, which compiled attributes insist on."""
+    if row.key in VALUES:
+        return VALUES[row.key]
+    default = getattr(QueueOptions(), row.option)
+    if isinstance(default, bool):
+        return st.booleans()
+    return st.integers(1, 255) if isinstance(default, int) else st.text(max_size=3)
+
+
 @given(st.data())
 def test_an_option_comes_from_exactly_one_of_the_three(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["classic", "quorum"]))
     arguments: Table = {}
     definitions: tuple[Table, Table] = ({}, {})
     for row in ROWS:
-        value = VALUES.get(row.key, st.integers(1, 255))
+        value = values_of(row)
         key = row.key.removeprefix("x-")
         if kind in row.types and data.draw(st.booleans()):
             arguments[row.key] = data.draw(value)
