@@ -1,7 +1,7 @@
 """A million delayed messages: what they weigh, how punctual they are, and what a restart costs.
 
-1. publish them, persistent and confirmed, each with a random time (``x-deliver-at``: when a delay begins would
-   not be known, for a pipelined publish is under way for tens of milliseconds);
+1. publish them, persistent and confirmed, each with a random time (``x-deliver-at``: when a delay begins
+   would not be known, for a pipelined publish is under way for tens of milliseconds);
 2. kill the broker (SIGKILL) and start it again;
 3. take each from its queue as it comes: every message must come, once, and none before its time;
 4. publish some more that are all due at one moment, and take them: how many a second that is.
