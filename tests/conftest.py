@@ -23,7 +23,9 @@ def broker_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerP
         broker.assert_unharmed()
 
 
-ONCE = ("administration", "auth", "cli", "examples", "management", "metrics", "perf", "schemas", "settings")
+ONCE = (
+    "administration", "auth", "cli", "examples", "management", "metrics", "packaging", "perf", "schemas", "settings",
+)  # fmt: skip
 """Folders whose tests are of modules that are not compiled; what they call has tests of its own."""
 
 
