@@ -24,7 +24,8 @@ def broker_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerP
 
 
 ONCE = (
-    "administration", "auth", "cli", "examples", "management", "metrics", "packaging", "perf", "schemas", "settings",
+    "administration", "auth", "cli", "examples", "management", "metrics", "packaging", "perf", "schemas",
+    "settings",
 )  # fmt: skip
 """Folders whose tests are of modules that are not compiled; what they call has tests of its own."""
 
