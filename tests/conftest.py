@@ -11,8 +11,8 @@ from hypothesis import settings
 
 from tests.server.process import BrokerProcess, running_broker
 
-# Tests are not timed: on a busy machine any example can take long. `make test` runs both flavours: the compiled
-# one, which is several times faster, tries more.
+# Tests are not timed: on a busy machine any example can take long. `make test` runs both flavours: the
+# compiled one, which is several times faster, tries more.
 INTERPRETED_BESIDE_COMPILED = os.environ.get("HAREBELL_EXPECT_COMPILED") == "0"
 settings.register_profile("untimed", deadline=None, max_examples=50 if INTERPRETED_BESIDE_COMPILED else 100)
 settings.load_profile("untimed")
