@@ -17,7 +17,7 @@ from harebell.content.properties import Properties, parse_properties
 from harebell.engine.dead_letter import INVALID, DeadLetter, dead_letter
 from harebell.engine.delays import delay_of
 from harebell.engine.queues.queue import DeadLetterSink, Queue
-from harebell.engine.routing import Routing, any_durable, any_keeping_all, traverse, with_histories
+from harebell.engine.routing import Routing, enqueue_again, traverse, with_histories
 from harebell.errors import MalformedContent
 from harebell.ports import Clock, Journal
 
@@ -223,17 +223,7 @@ class DeadLettering(DeadLetterSink):
         A length limit with ``reject-publish`` is for publishers; a dead letter may exceed it, as a message
         that comes back may.
         """
-        journal = self._journal
-        if any_keeping_all(targets):
-            message.persistent = True
-        if message.persistent and any_durable(targets):
-            journal.begin_message(message)
-            for target in targets:
-                if target.durable:
-                    journal.enqueue(target.id, target.next_position)
-            journal.end_message()
-        for target in targets:
-            target.take_in(message)
+        enqueue_again(message, targets, self._journal)
 
     def _route(self, name: str, letter: DeadLetter) -> Routing:
         vhost = self._vhost

@@ -252,7 +252,7 @@ class Delays(DueSink):
         if full:
             again = Message(message.address, message.header, message.body, message.persistent)
             again.arrived = message.arrived
-            enqueue_again(again, full, any_durable(full), journal)
+            enqueue_again(again, full, journal)
             targets = [target for target in targets if target not in full]
         if targets:
             enqueue(message, targets, any_durable(targets), journal)
@@ -288,7 +288,7 @@ def delete_delays(vhost: Vhost, exchange: str) -> None:
 
 def _is_dead_letter(properties: Properties) -> bool:
     raw = properties.raw_headers()
-    return DEATH_ENTRY in raw and find_entry(raw, DEATH) is not None
+    return raw.find(DEATH_ENTRY) >= 0 and find_entry(raw, DEATH) is not None
 
 
 def _copied(properties: Properties, header: bytes, keys: list[str]) -> bytes:

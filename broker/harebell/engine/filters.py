@@ -10,7 +10,8 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from harebell.content.properties import Properties
+from harebell.content.message import Message
+from harebell.content.properties import Properties, parse_properties
 from harebell.content.table import Table, encode_table
 from harebell.engine.exchanges.headers import MATCH_FORMS, X_MATCH, same_value
 from harebell.engine.selector_words import BadSelector
@@ -39,6 +40,13 @@ class Filter:
     def matches(self, properties: Properties) -> bool:
         """Tell whether a message with these properties is wanted."""
         raise NotImplementedError
+
+    def wants(self, message: Message) -> bool:
+        """Tell whether a message is wanted; one that cannot be read is not."""
+        try:
+            return self.matches(parse_properties(message.header))
+        except MalformedContent:
+            return False
 
 
 class HeadersFilter(Filter):

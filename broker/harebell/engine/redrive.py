@@ -16,8 +16,6 @@ from harebell.content.table import Table, encode_value
 from harebell.engine.queues.queue import Queue
 from harebell.engine.routing import (
     Routing,
-    any_durable,
-    any_keeping_all,
     enqueue_again,
     traverse,
     with_histories,
@@ -221,10 +219,8 @@ def redrive(
                     queue.reinstate(entry)
                 continue
             message.arrived = clock.wall
-            if any_keeping_all(targets):
-                message.persistent = True
             # It may come back to a queue that knows its id.
-            enqueue_again(message, targets, any_durable(targets), journal)
+            enqueue_again(message, targets, journal)
             queue.settle_dead(original, position)
             counts[MOVED] += 1
     finally:

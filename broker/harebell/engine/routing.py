@@ -208,9 +208,11 @@ def enqueue(
     return lsn
 
 
-def enqueue_again(message: Message, queues: list[Queue], durable: bool, journal: Journal) -> None:
-    """Give a message that was published long ago to queues, whatever ids they know; none may refuse it."""
-    if durable and message.persistent:
+def enqueue_again(message: Message, queues: list[Queue], journal: Journal) -> None:
+    """Give a message that was published before to queues, whatever ids they know; none may refuse it."""
+    if any_keeping_all(queues):
+        message.persistent = True
+    if message.persistent and any_durable(queues):
         journal.begin_message(message)
         for queue in queues:
             if queue.durable:

@@ -15,7 +15,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from harebell.content.message import Message
-from harebell.content.properties import parse_properties, with_header
+from harebell.content.properties import with_header
 from harebell.content.table import Table, encode_value
 from harebell.engine.arguments import BROWSE, BROWSE_FROM, FILTER, POSITION
 from harebell.engine.consumers import Consumer, Unacked
@@ -58,13 +58,8 @@ class Browser:
         self.more: bool = True
 
     def wants(self, message: Message) -> bool:
-        """Tell whether its filter fits; a message that cannot be read fits none."""
-        if self.filter is None:
-            return True
-        try:
-            return self.filter.matches(parse_properties(message.header))
-        except MalformedContent:
-            return False
+        """Tell whether its filter fits, if it has one."""
+        return self.filter is None or self.filter.wants(message)
 
 
 class BrowseView(Queue):

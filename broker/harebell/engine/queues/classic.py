@@ -15,21 +15,16 @@ from mypy_extensions import i64
 
 from harebell.content.message import Message
 from harebell.content.scanning import FLAGS_AT, HAS_PRIORITY
-from harebell.content.table import Table
 from harebell.engine.consumers import Consumer, Unacked
 from harebell.engine.dead_letter import DELIVERY_LIMIT, EXPIRED, REJECTED
 from harebell.engine.deadlines import NEVER
-from harebell.engine.dispatch import Dispatcher
-from harebell.engine.expiry import Expiry
 from harebell.engine.options import DISABLED
 from harebell.engine.queues.braked import BrakedQueue
 from harebell.engine.queues.browsing import BrowseView
-from harebell.engine.queues.queue import DeadLetterSink
 from harebell.engine.queues.retries import retry_delay
 from harebell.engine.queues.rules import end_of
 from harebell.engine.queues.stock import Entry
 from harebell.paging import FLAGGED, RETURN
-from harebell.ports import Clock, Journal
 
 
 class ClassicQueue(BrakedQueue):
@@ -38,46 +33,7 @@ class ClassicQueue(BrakedQueue):
     Args:
         dispatcher, journal, clock, dead_letters, expiry, max_priority: as for ``LimitedQueue``.
         single_active: as for ``LanedQueue``.
-
-    Attributes:
-        counts_every_return: True if all that comes back counts, as in RabbitMQ up to 4.2; False if only what
-            failed does, as in 4.3.
     """
-
-    def __init__(
-        self,
-        queue_id: i64,
-        name: str,
-        type_name: str,
-        durable: bool,
-        owner: i64,
-        auto_delete: bool,
-        arguments: Table,
-        dispatcher: Dispatcher,
-        journal: Journal,
-        clock: Clock,
-        dead_letters: DeadLetterSink,
-        expiry: Expiry,
-        max_priority: i64,
-        single_active: bool,
-    ) -> None:
-        super().__init__(
-            queue_id,
-            name,
-            type_name,
-            durable,
-            owner,
-            auto_delete,
-            arguments,
-            dispatcher,
-            journal,
-            clock,
-            dead_letters,
-            expiry,
-            max_priority,
-            single_active,
-        )
-        self.counts_every_return: bool = True
 
     def starved_for(self) -> i64:
         """Milliseconds for which messages waited for consumers that took none, until now."""

@@ -47,6 +47,10 @@ class LimitedQueue(StockedQueue):
         dead_letters: takes what the queue gives up.
         expiry: told when the queue wants to look at deadlines.
         max_priority: the highest priority a classic queue tells apart; -1 for none.
+
+    Attributes:
+        counts_every_return: True if all that comes back counts, as in RabbitMQ up to 4.2; False if only what
+            failed does, as in 4.3.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class LimitedQueue(StockedQueue):
         self.dead_letters = dead_letters
         self._expiry = expiry
         self.counts_returns = self._quorum
+        self.counts_every_return: bool = True
         self._rules: Rules | None = None
         self._holds: dict[int, int] = NO_HOLDS
         if self._quorum:

@@ -14,14 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from harebell.amqp.connection import Connection
 from harebell.amqp.inspection import channel_name
 from harebell.content.message import Message
-from harebell.content.properties import parse_properties
 from harebell.engine import topology
 from harebell.engine.consumers import Unacked
 from harebell.engine.filters import BadFilter, Filter, make_filter
 from harebell.engine.queues.queue import Queue
 from harebell.engine.redrive import GONE, MOVED, UNROUTABLE, Target, redrive, waiting
 from harebell.engine.vhost import Vhost
-from harebell.errors import ACCESS_REFUSED, BrokerError, MalformedContent
+from harebell.errors import ACCESS_REFUSED, BrokerError
 from harebell.management.answers import Answer, no_content, ok
 from harebell.management.calls import Call
 from harebell.management.errors import HttpError, bad_request, not_found
@@ -102,12 +101,7 @@ class Wanted:
         """Tell whether a message is meant; one that cannot be read fits no filter."""
         if self.routing_key is not None and message.routing_key() != self.routing_key:
             return False
-        if self.filter is None:
-            return True
-        try:
-            return self.filter.matches(parse_properties(message.header))
-        except MalformedContent:
-            return False
+        return self.filter is None or self.filter.wants(message)
 
 
 def _filter(text: str) -> Filter:
