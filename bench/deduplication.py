@@ -11,7 +11,6 @@ same on a machine that has other things to do.
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 import struct
 import sys
@@ -20,18 +19,16 @@ import time
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 from pamqp import commands
 from pamqp import frame as wire
 from pamqp.common import FieldTable
 
-from bench.arguments import brokers, parser_for
 from bench.brokers import Broker
 from bench.client import CHANNEL, Client
 from bench.disk import measured
 from bench.processes import listener_pid
-from bench.report import machine, markdown, number, write_json
+from bench.variants import Variant, parser_of_turns, processor_seconds, take_turns
 
 QUEUE = "harebell-bench-dedup"
 EXCHANGE = QUEUE
@@ -43,34 +40,29 @@ READ_OCTETS = 1 << 20
 
 
 @dataclass
-class Variant:
-    """One of those that are compared.
+class Window(Variant):
+    """A variant with arguments of declarations.
 
     Attributes:
-        name: for the table.
         exchange: publish through an exchange of its own, not the default one.
         of_exchange, of_queue: arguments of the declarations.
-        rates, costs: messages a second, and µs of the broker's processor time for each, of all turns.
     """
 
-    name: str
     exchange: bool = False
     of_exchange: FieldTable = field(default_factory=dict)
     of_queue: FieldTable = field(default_factory=dict)
-    rates: list[float] = field(default_factory=list)
-    costs: list[float] = field(default_factory=list)
 
 
-def variants(window: int) -> list[Variant]:
+def variants(window: int) -> list[Window]:
     """List what is compared; the first is the reference."""
     asked: FieldTable = {"x-deduplication-window": window}
     timed: FieldTable = {**asked, "x-deduplication-interval": "10m"}
     return [
-        Variant("without"),
-        Variant("queue, window", of_queue=asked),
-        Variant("queue, window and interval", of_queue=timed),
-        Variant("exchange, window", True, of_exchange=asked),
-        Variant("queue, `x-message-uid`", of_queue={"x-message-uid": True}),
+        Window("without"),
+        Window("queue, window", of_queue=asked),
+        Window("queue, window and interval", of_queue=timed),
+        Window("exchange, window", True, of_exchange=asked),
+        Window("queue, `x-message-uid`", of_queue={"x-message-uid": True}),
     ]
 
 
@@ -138,13 +130,7 @@ def _drain(client: Client) -> None:
         pass
 
 
-def processor_seconds(pid: int) -> float:
-    """Give the processor time a process used so far, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def turn(broker: Broker, variant: Variant, given: argparse.Namespace) -> None:
+def turn(broker: Broker, variant: Window, given: argparse.Namespace) -> None:
     """Measure one variant once."""
     pid = listener_pid(broker.port)
     with Client(broker.port) as control:
@@ -177,56 +163,16 @@ def turn(broker: Broker, variant: Variant, given: argparse.Namespace) -> None:
             control._call(commands.Exchange.Delete(exchange=EXCHANGE), commands.Exchange.DeleteOk)
 
 
-def table(found: list[Variant]) -> str:
-    """Return the figures as Markdown."""
-    reference = found[0]
-    lines = []
-    for variant in found:
-        rate = median(mine / its for mine, its in zip(variant.rates, reference.rates, strict=True))
-        cost = median(mine / its for mine, its in zip(variant.costs, reference.costs, strict=True))
-        lines.append(
-            [
-                variant.name,
-                number(median(variant.rates)),
-                f"{rate - 1:+.0%}",
-                f"{median(variant.costs):.1f}",
-                f"{cost - 1:+.0%}",
-            ]
-        )
-    heads = ["", "confirmed/s", "of that without", "broker's CPU, µs a message", "of that without"]
-    return "\n".join(markdown(heads, "lrrrr", lines))
-
-
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = parser_for(__doc__, "deduplication.json")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each variant (5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a turn that are measured (3)")
-    parser.add_argument("--warmup", type=float, default=0.5, help="seconds before that (0.5)")
-    parser.add_argument("--size", type=int, default=100, help="octets of a body (100)")
-    parser.add_argument("--unconfirmed", type=int, default=4096, help="most unconfirmed messages (4096)")
+    parser = parser_of_turns(__doc__, "deduplication.json")
     parser.add_argument("--window", type=int, default=1_000_000, help="ids remembered (1,000,000)")
-    parser.add_argument("--transient", action="store_true", help="transient messages, not persistent ones")
     return parser.parse_args()
 
 
 def compare(given: argparse.Namespace, data: Path) -> int:
-    """Measure, print the table, write the JSON, and return the exit code. Raises BenchError."""
-    found = variants(given.window)
-    broker = brokers(given, data, rabbitmq=False)[0]
-    try:
-        broker.start()
-        for each in range(given.rounds):
-            for variant in found:
-                print(f"round {each + 1} of {given.rounds}: {variant.name}", file=sys.stderr, flush=True)
-                turn(broker, variant, given)
-    finally:
-        broker.stop()
-    kind = "transient" if given.transient else "persistent"
-    print(f"\n{table(found)}\n\n{machine()}; {kind} messages of {given.size} octets, window {given.window:,}")
-    samples = {one.name: {"rates": one.rates, "costs": one.costs} for one in found}
-    write_json(given.json, {"machine": machine(), "samples": samples, "arguments": vars(given)})
-    return 0
+    """Measure all of it, and return the exit code. Raises BenchError."""
+    return take_turns(given, data, variants(given.window), turn, "confirmed/s", f"window {given.window:,}")
 
 
 def main() -> int:

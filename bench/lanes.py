@@ -19,19 +19,17 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 from pamqp import commands
 from pamqp import frame as wire
 from pamqp.common import FieldTable
 
-from bench.arguments import brokers, parser_for
 from bench.brokers import Broker
 from bench.client import CHANNEL, Client
-from bench.deduplication import ACK_OCTETS, READ_OCTETS, processor_seconds
+from bench.deduplication import ACK_OCTETS, READ_OCTETS
 from bench.disk import measured
 from bench.processes import listener_pid
-from bench.report import machine, markdown, number, write_json
+from bench.variants import Variant, parser_of_turns, processor_seconds, take_turns
 
 QUEUE = "harebell-bench-lanes"
 BLOCK = 256
@@ -42,27 +40,18 @@ FRAME_HEAD = 7
 
 
 @dataclass
-class Variant:
-    """One of those that are compared.
+class Lanes(Variant):
+    """A variant with arguments of the queue and of its consumers."""
 
-    Attributes:
-        name: for the table.
-        of_queue, of_consumer: arguments.
-        rates, costs: messages a second, and µs of the broker's processor time for each, of all turns.
-    """
-
-    name: str
     of_queue: FieldTable = field(default_factory=dict)
     of_consumer: FieldTable = field(default_factory=dict)
-    rates: list[float] = field(default_factory=list)
-    costs: list[float] = field(default_factory=list)
 
 
 VARIANTS = (
-    Variant("without"),
-    Variant("`x-group-header`", {"x-group-header": "key"}),
-    Variant("`x-fair-header`", {"x-fair-header": "key"}),
-    Variant("`x-filter`, all match", {}, {"x-filter": "key IS NOT NULL"}),
+    Lanes("without"),
+    Lanes("`x-group-header`", {"x-group-header": "key"}),
+    Lanes("`x-fair-header`", {"x-fair-header": "key"}),
+    Lanes("`x-filter`, all match", {}, {"x-filter": "key IS NOT NULL"}),
 )
 
 
@@ -166,7 +155,7 @@ def _frames(given: argparse.Namespace, key: int) -> bytes:
     )
 
 
-def turn(broker: Broker, variant: Variant, given: argparse.Namespace) -> None:
+def turn(broker: Broker, variant: Lanes, given: argparse.Namespace) -> None:
     """Measure one variant once."""
     pid = listener_pid(broker.port)
     with Client(broker.port) as control:
@@ -188,58 +177,19 @@ def turn(broker: Broker, variant: Variant, given: argparse.Namespace) -> None:
         control.delete(QUEUE)
 
 
-def table(found: tuple[Variant, ...]) -> str:
-    """Return the figures as Markdown."""
-    reference = found[0]
-    lines = []
-    for variant in found:
-        rate = median(mine / its for mine, its in zip(variant.rates, reference.rates, strict=True))
-        cost = median(mine / its for mine, its in zip(variant.costs, reference.costs, strict=True))
-        lines.append(
-            [
-                variant.name,
-                number(median(variant.rates)),
-                f"{rate - 1:+.0%}",
-                f"{median(variant.costs):.1f}",
-                f"{cost - 1:+.0%}",
-            ]
-        )
-    heads = ["", "messages/s", "of that without", "broker's CPU, µs a message", "of that without"]
-    return "\n".join(markdown(heads, "lrrrr", lines))
-
-
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = parser_for(__doc__, "lanes.json")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each variant (5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a turn that are measured (3)")
-    parser.add_argument("--warmup", type=float, default=0.5, help="seconds before that (0.5)")
-    parser.add_argument("--size", type=int, default=100, help="octets of a body (100)")
+    parser = parser_of_turns(__doc__, "lanes.json")
     parser.add_argument("--keys", type=int, default=1000, help="values of the header (1000)")
     parser.add_argument("--consumers", type=int, default=4, help="consumers (4)")
     parser.add_argument("--prefetch", type=int, default=100, help="prefetch of each (100)")
-    parser.add_argument("--unconfirmed", type=int, default=4096, help="most messages ahead (4096)")
-    parser.add_argument("--transient", action="store_true", help="transient messages, not persistent ones")
     return parser.parse_args()
 
 
 def compare(given: argparse.Namespace, data: Path) -> int:
-    """Measure, print the table, write the JSON, and return the exit code. Raises BenchError."""
-    broker = brokers(given, data, rabbitmq=False)[0]
-    try:
-        broker.start()
-        for each in range(given.rounds):
-            for variant in VARIANTS:
-                print(f"round {each + 1} of {given.rounds}: {variant.name}", file=sys.stderr, flush=True)
-                turn(broker, variant, given)
-    finally:
-        broker.stop()
-    kind = "transient" if given.transient else "persistent"
-    shape = f"{kind} messages of {given.size} octets, {given.keys:,} keys, {given.consumers} consumers"
-    print(f"\n{table(VARIANTS)}\n\n{machine()}; {shape}, prefetch {given.prefetch}")
-    samples = {one.name: {"rates": one.rates, "costs": one.costs} for one in VARIANTS}
-    write_json(given.json, {"machine": machine(), "samples": samples, "arguments": vars(given)})
-    return 0
+    """Measure all of it, and return the exit code. Raises BenchError."""
+    shape = f"{given.keys:,} keys, {given.consumers} consumers, prefetch {given.prefetch}"
+    return take_turns(given, data, VARIANTS, turn, "messages/s", shape)
 
 
 def main() -> int:
