@@ -14,6 +14,7 @@ from pamqp import commands
 from harebell.engine.commands import SetPolicy
 from tests.storage.fake_disk import PowerCut
 from tests.storage.stream_node import Disks, StreamNode, declare
+from tests.support.client import ClientChannel
 
 SEEDS = int(os.environ.get("POWER_CUTS", "400")) // 10
 WINDOW = 20
@@ -155,22 +156,27 @@ def cut_after(operations: int) -> Callable[[str, str], None]:
     return before
 
 
-def publish_until_cut(rig: StreamNode, ids: list[str], confirmed: set[str], chance: random.Random) -> None:
+def publish_until_cut(
+    rig: StreamNode,
+    ids: list[str],
+    confirmed: set[str],
+    chance: random.Random,
+    publish: Callable[[ClientChannel, str], None],
+    then: Callable[[ClientChannel], None] = lambda channel: None,
+) -> None:
     """Publish messages, some of them twice, and take confirms; threads are as slow as they like.
 
     Args:
         confirmed: takes the ids of those that were confirmed.
+        publish: publishes the message of an id.
+        then: does what else happens on the channel, after each round.
     """
     channel = rig.client.channel(2)
     channel.confirm_select()
     waiting: list[str] = []
     while ids or waiting:
         for each in ids[: chance.randint(1, 4)] + waiting[-chance.randint(1, 3) :]:
-            channel.publish(
-                each.encode() + b"." * chance.randint(0, 200),
-                key="s",
-                properties=commands.Basic.Properties(message_id=each, delivery_mode=chance.choice((1, 2))),
-            )
+            publish(channel, each)
             waiting.append(each)
             if each in ids:
                 ids.remove(each)
@@ -185,6 +191,7 @@ def publish_until_cut(rig: StreamNode, ids: list[str], confirmed: set[str], chan
         for outcome in channel.outcomes():
             assert outcome == "ack"
             confirmed.add(waiting.pop(0))
+        then(channel)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -195,10 +202,17 @@ def test_who_publishes_until_confirmed_publishes_once_whatever_happens(tmp_path:
     disks = Disks()
     rig = StreamNode(tmp_path, disks)
     rig.ask(declare("s", deduplication_window=1000))
+
+    def publish(channel: ClientChannel, each: str) -> None:
+        body = each.encode() + b"." * chance.randint(0, 200)
+        properties = commands.Basic.Properties(message_id=each, delivery_mode=chance.choice((1, 2)))
+        channel.publish(body, key="s", properties=properties)
+
     while len(confirmed) < len(ids):
         try:
             disks.before(cut_after(chance.choice((10, 40, 100, 300))))
-            publish_until_cut(rig, [each for each in ids if each not in confirmed], confirmed, chance)
+            left = [each for each in ids if each not in confirmed]
+            publish_until_cut(rig, left, confirmed, chance, publish)
         except PowerCut:
             disks.before(None)
             rig.stop(clean=False)
