@@ -15,9 +15,10 @@ from librt.strings import BytesWriter, read_i16_be, read_i32_be, write_i32_be
 from mypy_extensions import i32, i64, u8
 
 from harebell.content.chunks import CHUNK_HEAD_SIZE, RECORD_HEAD_SIZE, BadChunk, encode_chunk, valid_chunk
+from harebell.content.header_keys import find_header
 from harebell.content.properties import MESSAGE_ID, parse_properties
 from harebell.content.scanning import FLAGS_AT, HAS_HEADERS, PROPERTIES_AT
-from harebell.content.table import decode_valid_table, value_end
+from harebell.content.table import decode_valid_table
 from harebell.errors import MalformedContent
 
 BY_ROUTING_KEY: Final = "routing-key"
@@ -80,29 +81,7 @@ class KeySource:
             return NO_KEY
 
     def _header_value(self, data: bytes, header: i64, end: i64) -> bytes:
-        at: i64 = header + PROPERTIES_AT
-        flags: i64 = data[header + FLAGS_AT]
-        if flags & 0x80:
-            at += 1 + data[at] if at < end else 1
-        if flags & 0x40:
-            at += 1 + data[at] if at < end else 1
-        if at + 4 > end:
-            return NO_KEY
-        size: i64 = i64(read_i32_be(data, at))
-        at += 4
-        if size < 0 or size > end - at:
-            return NO_KEY
-        end = at + size
-        wanted: i64 = len(self._header)
-        found: i64 = -1
-        found_end: i64 = -1
-        while at < end:
-            value: i64 = at + 1 + data[at]
-            following = value_end(data, value, end)
-            if value - at - 1 == wanted and data[at + 1 : value] == self._header:
-                found = at
-                found_end = following
-            at = following
+        found, found_end = find_header(data, header, end, self._header)
         if found < 0:
             return NO_KEY
         for key in decode_valid_table(data, found, found_end).values():

@@ -46,43 +46,16 @@ class HeaderKey:
 
         It is text as it stands in the header, type and length first, or ``n`` and a number.
         """
-        end: i64 = len(header)
-        if end < PROPERTIES_AT + 4:
-            return NO_KEY
-        flags: i64 = header[FLAGS_AT]
-        if flags & HAS_HEADERS == 0:
-            return NO_KEY
-        at: i64 = PROPERTIES_AT
-        if flags & 0x80:
-            at += 1 + header[at]
-        if flags & 0x40:
-            at += 1 + header[at] if at < end else 1
-        if at + 4 > end:
-            return NO_KEY
-        size: i64 = i64(read_i32_be(header, at))
-        at += 4
-        if size < 0 or size > end - at:
+        if len(header) < PROPERTIES_AT + 4 or not header[FLAGS_AT] & HAS_HEADERS:
             return NO_KEY
         try:
-            return self._find(header, at, at + size)
+            found, found_end = find_header(header, 0, len(header), self._wanted)
+            return NO_KEY if found < 0 else self._key(header, found, found_end)
         except MalformedContent:
             return NO_KEY
 
-    def _find(self, header: bytes, at: i64, end: i64) -> bytes:
-        wanted = self._wanted
-        length: i64 = len(wanted)
-        found: i64 = -1
-        found_end: i64 = -1
-        while at < end:
-            value: i64 = at + 1 + header[at]
-            following = value_end(header, value, end)
-            if value - at - 1 == length and header[at + 1 : value] == wanted:
-                found = at
-                found_end = following
-            at = following
-        if found < 0:
-            return NO_KEY
-        value = found + 1 + length
+    def _key(self, header: bytes, found: i64, found_end: i64) -> bytes:
+        value: i64 = found + 1 + len(self._wanted)
         if header[value] == _TEXT and found_end - value <= LONGEST_KEY:
             return header[value:found_end] if found_end - value > _TEXT_HEAD else NO_KEY
         for decoded in decode_valid_table(header, found, found_end).values():
@@ -94,6 +67,47 @@ class HeaderKey:
                 whole = int(decoded) if type(decoded) is float and decoded.is_integer() else decoded
                 return b"n" + repr(whole).encode("ascii")
         return NO_KEY
+
+
+def find_header(data: bytes, header: i64, end: i64, wanted: bytes) -> tuple[i64, i64]:
+    """Find an entry of the header table in a content header that has one, without a slice.
+
+    Of a key that comes twice the last one is given, as ``table.find_entry`` does.
+
+    Args:
+        data: has the content header from ``header`` up to ``end``.
+        wanted: the key.
+
+    Returns:
+        Where the entry, its key first, begins and ends; -1 twice if there is none.
+
+    Raises:
+        MalformedContent: the table is cut short, or of an unknown type on its top level.
+    """
+    at: i64 = header + PROPERTIES_AT
+    flags: i64 = data[header + FLAGS_AT]
+    found: i64 = -1
+    found_end: i64 = -1
+    if flags & 0x80:
+        at += 1 + data[at] if at < end else 1
+    if flags & 0x40:
+        at += 1 + data[at] if at < end else 1
+    if at + 4 > end:
+        return found, found_end
+    size: i64 = i64(read_i32_be(data, at))
+    at += 4
+    if size < 0 or size > end - at:
+        return found, found_end
+    end = at + size
+    length: i64 = len(wanted)
+    while at < end:
+        value: i64 = at + 1 + data[at]
+        following = value_end(data, value, end)
+        if value - at - 1 == length and data[at + 1 : value] == wanted:
+            found = at
+            found_end = following
+        at = following
+    return found, found_end
 
 
 def _of_text(text: bytes) -> bytes:
