@@ -8,9 +8,20 @@ Of an id 16 octets are kept, a salted BLAKE2b hash.  With ten million ids in the
 one is taken for one of them are 10^7 / 2^128, about 3 in 10^32 for each message; eight octets would lose a
 message now and then, at 5 in 10^13.  Nobody knows the salt, so nobody can choose ids that crowd the tables.
 
-The hashes lie in a ring, in order of arrival.  Small hash tables with open addressing say where in the ring
-one is.  Each grows by itself, so that memory follows what is known and no growth takes long: 22 to 28 octets
-for each message in the window, 8 more with an interval, and what the ring has in reserve until it is full.
+The hashes lie in a ring, in order of arrival, and the ring alone says what is in the window.  Hash tables say
+where in the ring one may be.  They are small, so that the processor's caches hold most of them, and a search
+leaves the ring alone, which they do not hold, until it has probably found.  A table has buckets of eight
+entries, seven for ids and one for what had no room here::
+
+    bits    1   1   30 - N        N
+          +---+---+-------------+---------------+
+          | 0 | 1 | of its hash | number % 2**N |    0 altogether: free
+          +---+---+-------------+---------------+
+
+An entry whose number is that of a message that left the window is as good as free.  The eighth entry has the
+number of the last message that went to the next bucket: while that is in the window a search goes on there.
+Each table grows by itself, so that memory follows what is known and no growth takes long: 24 to 32 octets for
+each message in the window, 8 more with an interval, and what the ring has in reserve until it is full.
 """
 
 from __future__ import annotations
@@ -34,11 +45,24 @@ from harebell.content.scanning import (
 from harebell.content.table import find_entry
 from harebell.errors import MalformedContent
 
-TABLE_IDS: Final = 2048
-"""Ids one table holds on average when the window is full."""
+TABLE_IDS: Final = 16384
+"""Ids one table holds on average when the window is full, at most."""
 
-LEAST_PLACES: Final = 8
-"""Places of a table at first."""
+BUCKET: Final = 8
+"""Entries of a bucket, the one for what had no room included."""
+
+BUCKET_IDS: Final = 4
+"""Ids a bucket is for, on average: beyond them a table does not grow unless searches get long."""
+
+LONGEST_SEARCH: Final = 16
+"""Buckets that are looked at, at most: a table grows nevertheless before an id needs more."""
+
+ENTRY_BITS: Final = 30
+"""Bits of an entry for a number and a part of the hash."""
+
+_MARK: Final = 1 << ENTRY_BITS
+_PART_AT: Final = 32
+"""Where in the lower half of a hash the part begins that entries have."""
 
 DEFAULT_WINDOW: Final = 1_000_000
 """Ids remembered where only an interval is asked for."""
@@ -84,11 +108,14 @@ class Deduplication:
 
     __slots__ = (
         "_asked",
-        "_counts",
         "_digests",
         "_has_id",
         "_hash",
         "_key",
+        "_most_buckets",
+        "_number_bits",
+        "_number_mask",
+        "_part_mask",
         "_table_mask",
         "_tables",
         "_times",
@@ -115,9 +142,18 @@ class Deduplication:
         while tables * TABLE_IDS < window:
             tables *= 2
         self._table_mask: i64 = tables - 1
-        # A place holds 0 if it is free, else one more than a place in the ring.
-        self._tables = [_free_places(LEAST_PLACES) for _ in range(tables)]
-        self._counts = vec[i32]([0 for _ in range(tables)])
+        self._tables = [_free_entries(1) for _ in range(tables)]
+        buckets: i64 = 1
+        while buckets < TABLE_IDS // BUCKET_IDS and buckets * BUCKET_IDS < window:
+            buckets *= 2
+        self._most_buckets: i64 = buckets
+        # Twice the window, so that numbers that left it do not look as if they were in it for long.
+        bits: i64 = 1
+        while 1 << bits < 2 * window and bits < ENTRY_BITS:
+            bits += 1
+        self._number_bits: i64 = bits
+        self._number_mask: i64 = (1 << bits) - 1
+        self._part_mask: i64 = (1 << (ENTRY_BITS - bits)) - 1
         # What was worked out for the header asked about last: it is remembered next, as a rule.
         self._asked: bytes = NOTHING
         self._has_id: bool = False
@@ -229,17 +265,49 @@ class Deduplication:
         return None if end - start <= 1 or value == EMPTY_TEXT else value
 
     def _known(self, high: i64, low: i64, now: i64) -> bool:
-        digests = self._digests
+        slot = self._find(high, low)
+        return slot >= 0 and (self.interval == 0 or self._times[slot] + self.interval > now)
+
+    def _entry(self, low: i64) -> i64:
+        """Give the entry of a hash, without its number."""
+        return _MARK | (low >> _PART_AT & self._part_mask) << self._number_bits
+
+    def _find(self, high: i64, low: i64) -> i64:
+        """Give where in the ring a hash is; negative if it is not in the window."""
         table = self._tables[high & self._table_mask]
-        mask: i64 = len(table) - 1
-        at: i64 = low & mask
-        while True:
-            slot: i64 = i64(table[at]) - 1
-            if slot < 0:
-                return False
-            if digests[2 * slot] == high and digests[2 * slot + 1] == low:
-                return self.interval == 0 or self._times[slot] + self.interval > now
-            at = (at + 1) & mask
+        last: i64 = len(table) - 1
+        mask: i64 = self._number_mask
+        wanted = self._entry(low)
+        at: i64 = (low * BUCKET) & last
+        search: i64 = 0
+        while search < LONGEST_SEARCH:
+            end: i64 = at + BUCKET - 1
+            while at < end:
+                entry: i64 = i64(table[at])
+                if entry & ~mask == wanted:
+                    slot = self._slot(entry, high, low)
+                    if slot >= 0:
+                        return slot
+                at += 1
+            entry = i64(table[end])
+            if entry == 0 or (self.taken - entry - 1) & mask >= self.window:
+                break
+            at = (end + 1) & last
+            search += 1
+        return -1
+
+    def _place(self, entry: i64) -> i64:
+        """Give where in the ring an entry's message is; negative if that left the window."""
+        age: i64 = ((self.taken - entry - 1) & self._number_mask) + 1
+        if age > self.window or age > self.taken:
+            return -1
+        return (self.taken - age) % self.window
+
+    def _slot(self, entry: i64, high: i64, low: i64) -> i64:
+        """Give where in the ring a hash is whose entry this may be; negative if it is another one's."""
+        slot = self._place(entry)
+        digests = self._digests
+        return slot if slot >= 0 and digests[2 * slot] == high and digests[2 * slot + 1] == low else -1
 
     def add(self, high: i64, low: i64, now: i64) -> None:
         """Note the hash of an id that was taken at a time, unix milliseconds; both 0 for none."""
@@ -250,7 +318,6 @@ class Deduplication:
             digests = append(digests, low)
             self._digests = digests
         else:
-            self._forget(slot)
             digests[2 * slot] = high
             digests[2 * slot + 1] = low
         if self.interval > 0:
@@ -260,74 +327,72 @@ class Deduplication:
                 self._times[slot] = now
         self.taken += 1
         if high != 0 or low != 0:
-            self._insert(slot, high, low)
+            self._insert(high, low)
 
-    def _insert(self, slot: i64, high: i64, low: i64) -> None:
-        digests = self._digests
+    def _insert(self, high: i64, low: i64) -> None:
+        """Enter the message that was noted last."""
         number: i64 = high & self._table_mask
+        entry: i64 = self._entry(low) | (self.taken - 1) & self._number_mask
         table = self._tables[number]
-        mask: i64 = len(table) - 1
-        at: i64 = low & mask
+        while not self._enter(table, entry, high, low, len(table) < self._most_buckets * BUCKET):
+            table = self._tables[number] = self._grown(table)
+
+    def _enter(self, table: vec[i32], entry: i64, high: i64, low: i64, may_grow: bool) -> bool:
+        """Find a place for an entry; False if the table had better grow."""
+        last: i64 = len(table) - 1
+        mask: i64 = self._number_mask
+        window: i64 = self.window
+        taken: i64 = self.taken
+        part: i64 = entry & ~mask
+        at: i64 = (low * BUCKET) & last
+        place: i64 = -1
+        search: i64 = 0
         while True:
-            other: i64 = i64(table[at]) - 1
-            if other < 0:
+            end: i64 = at + BUCKET - 1
+            while at < end:
+                other: i64 = i64(table[at])
+                if other == 0 or (taken - other - 1) & mask >= window:
+                    if place < 0:
+                        place = at
+                elif other & ~mask == part and self._slot(other, high, low) >= 0:
+                    # The id was taken again, as a dead letter: the later one stays longer.
+                    place = at
+                    break
+                at += 1
+            further: i64 = i64(table[end])
+            if place >= 0 and (at < end or further == 0 or (taken - further - 1) & mask >= window):
                 break
-            if digests[2 * other] == high and digests[2 * other + 1] == low:
-                # The id was taken again, as a dead letter: the later one stays longer.
-                table[at] = i32(slot + 1)
-                return
-            at = (at + 1) & mask
-        table[at] = i32(slot + 1)
-        counts = self._counts
-        count: i64 = i64(counts[number]) + 1
-        counts[number] = i32(count)
-        if 3 * count > 2 * (mask + 1):
-            self._tables[number] = self._grown(table)
+            search += 1
+            if search == LONGEST_SEARCH or (may_grow and place < 0):
+                if place < 0:
+                    return False
+                break
+            at = (end + 1) & last
+        table[place] = i32(entry)
+        # A search has to come as far as this.
+        at = (low * BUCKET) & last
+        while at // BUCKET != place // BUCKET:
+            table[at + BUCKET - 1] = i32(_MARK | entry & mask)
+            at = (at + BUCKET) & last
+        return True
 
     def _grown(self, table: vec[i32]) -> vec[i32]:
+        """Give a larger table with what of this one is in the window."""
         digests = self._digests
-        larger = _free_places(2 * len(table))
-        mask: i64 = len(larger) - 1
-        for entry in table:
-            if entry > 0:
-                at: i64 = digests[2 * i64(entry) - 1] & mask
-                while larger[at] > 0:
-                    at = (at + 1) & mask
-                larger[at] = entry
-        return larger
-
-    def _forget(self, slot: i64) -> None:
-        """Take what the ring holds at a place out of its table, unless the same id came again."""
-        digests = self._digests
-        high: i64 = digests[2 * slot]
-        low: i64 = digests[2 * slot + 1]
-        if high == 0 and low == 0:
-            return
-        number: i64 = high & self._table_mask
-        table = self._tables[number]
-        mask: i64 = len(table) - 1
-        at: i64 = low & mask
+        buckets: i64 = len(table) // BUCKET
         while True:
-            entry: i64 = i64(table[at])
-            if entry == 0:
-                return
-            if entry == slot + 1:
-                break
-            at = (at + 1) & mask
-        counts = self._counts
-        counts[number] = counts[number] - 1
-        # Entries behind it move up, or a search for them would end at the free place.
-        free: i64 = at
-        while True:
-            at = (at + 1) & mask
-            entry = i64(table[at])
-            if entry == 0:
-                break
-            home: i64 = digests[2 * entry - 1] & mask
-            if (at - home) & mask >= (at - free) & mask:
-                table[free] = i32(entry)
-                free = at
-        table[free] = 0
+            buckets *= 2
+            larger = _free_entries(buckets)
+            fits = True
+            at: i64 = 0
+            while fits and at < len(table):
+                entry: i64 = i64(table[at])
+                slot = self._place(entry) if entry != 0 and at % BUCKET != BUCKET - 1 else -1
+                if slot >= 0:
+                    fits = self._enter(larger, entry, digests[2 * slot], digests[2 * slot + 1], False)
+                at += 1
+            if fits:
+                return larger
 
 
 def _message_id_at(header: bytes) -> i64:
@@ -353,5 +418,5 @@ def _message_id_at(header: bytes) -> i64:
     return at
 
 
-def _free_places(count: i64) -> vec[i32]:
-    return vec[i32]([0 for _ in range(count)])
+def _free_entries(buckets: i64) -> vec[i32]:
+    return vec[i32]([0 for _ in range(BUCKET * buckets)])
