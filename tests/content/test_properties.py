@@ -16,6 +16,7 @@ from harebell.content.properties import (
     SHORT_STRINGS,
     build_header,
     parse_properties,
+    with_entry,
     with_header,
     with_property,
     with_reply_to,
@@ -231,6 +232,7 @@ def test_a_changed_octet_parses_or_is_refused(values: dict[str, object], draw: s
     for edit in (
         lambda raw: with_reply_to(raw, b"r"),
         lambda raw: with_header(raw, b"k", b"V"),
+        lambda raw: with_entry(raw, b"\x01kV"),
         lambda raw: without_headers(raw, [b"k"]),
         without_expiration,
     ):
@@ -302,6 +304,17 @@ def test_a_header_is_set_and_nothing_else(values: dict[str, object], key: str, v
     headers = values.setdefault("headers", {})
     assert isinstance(headers, dict)
     headers[key] = value
+    assert changed == build(5, values)
+
+
+@given(properties(), st.one_of(SHORT, st.integers(0, 9)))
+def test_an_entry_is_put_behind_the_headers_and_nothing_else_changes(
+    values: dict[str, object], value: object
+) -> None:
+    changed = with_entry(build(5, values), b"\x04last" + encode_value(value))
+    headers = values.setdefault("headers", {})
+    assert isinstance(headers, dict)
+    headers["last"] = value
     assert changed == build(5, values)
 
 

@@ -20,8 +20,9 @@ WALL = 1_790_000_000_000
 
 
 def text(raw: bytes) -> str:
-    assert raw[:5] == b"S\x00\x00\x00\x24"
-    return raw[5:].decode()
+    head = b"\x0dx-message-uidS\x00\x00\x00\x24"
+    assert raw.startswith(head)
+    return raw[len(head) :].decode()
 
 
 def uid(delivery: Delivery | None) -> object:

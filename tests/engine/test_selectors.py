@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harebell.content.properties import build_header, parse_properties
+from harebell.content.properties import HEADERS as HEADERS_FLAG
+from harebell.content.properties import MOST_SEARCHES, build_header, parse_properties, with_property
 from harebell.engine.filters import BadFilter, make_filter
 from harebell.engine.selector_words import BadSelector
 from harebell.engine.selectors import (
@@ -117,6 +118,14 @@ def test_false(selector: str) -> None:
 )
 def test_unknown_wants_nothing(selector: str) -> None:
     assert told(selector) == UNKNOWN
+
+
+def test_a_header_is_the_same_however_many_are_asked_for() -> None:
+    named = ["colour = 'red'", "raw = 'octets'", "empty IS NULL", "missing IS NULL", "size = 7"]
+    assert told(" AND ".join(named * (MOST_SEARCHES + 1))) == TRUE
+    twice = b"\x01kS\x00\x00\x00\x01a\x01kS\x00\x00\x00\x01b"
+    header = with_property(build_header(0, headers={}), HEADERS_FLAG, len(twice).to_bytes(4, "big") + twice)
+    assert parse_selector("k = 'b'").test(parse_properties(header)) == TRUE, "the last one counts"
 
 
 def test_quotes_are_doubled_in_text() -> None:

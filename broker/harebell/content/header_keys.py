@@ -86,19 +86,23 @@ def find_header(data: bytes, header: i64, end: i64, wanted: bytes) -> tuple[i64,
     """
     at: i64 = header + PROPERTIES_AT
     flags: i64 = data[header + FLAGS_AT]
-    found: i64 = -1
-    found_end: i64 = -1
     if flags & 0x80:
         at += 1 + data[at] if at < end else 1
     if flags & 0x40:
         at += 1 + data[at] if at < end else 1
     if at + 4 > end:
-        return found, found_end
+        return -1, -1
     size: i64 = i64(read_i32_be(data, at))
     at += 4
     if size < 0 or size > end - at:
-        return found, found_end
-    end = at + size
+        return -1, -1
+    return find_in_table(data, at, at + size, wanted)
+
+
+def find_in_table(data: bytes, at: i64, end: i64, wanted: bytes) -> tuple[i64, i64]:
+    """Find an entry in the table content ``data[at:end]``; arguments and result as of ``find_header``."""
+    found: i64 = -1
+    found_end: i64 = -1
     length: i64 = len(wanted)
     while at < end:
         value: i64 = at + 1 + data[at]

@@ -23,12 +23,15 @@ from librt.strings import (
     BytesWriter,
     read_i32_be,
     read_i64_be,
+    write_i32_be,
 )
-from mypy_extensions import i64
+from mypy_extensions import i32, i64, u8
 
+from harebell.content.header_keys import find_in_table
 from harebell.content.table import (
     Table,
     decode_valid_table,
+    decode_value,
     encode_table,
     remove_entry,
     set_entry,
@@ -66,6 +69,9 @@ SHORT_STRINGS: Final[dict[str, int]] = {
     "cluster_id": CLUSTER_ID,
 }
 
+MOST_SEARCHES: Final = 4
+"""Headers that are looked for one by one before the table is decoded."""
+
 _BODY_SIZE: Final = 4
 _FLAGS: Final = 12
 _FIRST: Final = 14
@@ -98,6 +104,22 @@ class Properties:
         self.user_id_at: i64 = -1
         self.timestamp_at: i64 = -1
         self._headers: Table | None = None
+        self._searches: i64 = 0
+
+    def header(self, name: str, raw_name: bytes) -> object:
+        """Give the value of one header, None if it is absent.
+
+        A condition asks for one or two, so those are looked for without decoding the whole table; after
+        some it is decoded, for the work must not grow with the table and the condition multiplied.
+
+        Args:
+            name, raw_name: of the header, as text and as octets.
+        """
+        if self._headers is None and self.headers_start >= 0 and self._searches < MOST_SEARCHES:
+            self._searches += 1
+            found, found_end = find_in_table(self.payload, self.headers_start, self.headers_end, raw_name)
+            return decode_value(self.payload, found + 1 + len(raw_name)) if found_end > 0 else None
+        return self.headers().get(name)
 
     def headers(self) -> Table:
         """Give the header table, decoded on the first call; empty if absent.  Not to be changed."""
@@ -360,6 +382,36 @@ def with_header(payload: bytes, key: bytes, raw_value: bytes) -> bytes:
     """
     table = set_entry(_raw_headers(payload), key, raw_value)
     return with_property(payload, HEADERS, len(table).to_bytes(4, "big") + table)
+
+
+def with_entry(payload: bytes, entry: bytes) -> bytes:
+    """Put an entry behind the others of the header table, adding the table if there is none, in one go.
+
+    Args:
+        payload: a content header's payload that :func:`parse_properties` accepts.
+        entry: key and value as they stand in a field table; its key must not be there yet.
+
+    Raises:
+        MalformedContent: a property up to the headers is cut short.
+    """
+    flags = _read_flags(payload)
+    start = _locate(payload, flags, HEADERS)
+    entries: i64 = start
+    end: i64 = start
+    if flags & HEADERS != 0:
+        entries = start + 4
+        end = _property_end(payload, start, len(payload), HEADERS)
+    flags |= HEADERS
+    w = BytesWriter()
+    w.write(payload[:_FLAGS])
+    w.append(u8(flags >> 8))
+    w.append(u8(flags & 0xFF))
+    w.write(payload[_FIRST:start])
+    write_i32_be(w, i32(end - entries + len(entry)))
+    w.write(payload[entries:end])
+    w.write(entry)
+    w.write(payload[end:])
+    return w.getvalue()
 
 
 def without_headers(payload: bytes, keys: list[bytes]) -> bytes:

@@ -178,7 +178,7 @@ def decode_valid_table(data: bytes, start: i64, end: i64) -> Table:
     while pos < end:
         key_end: i64 = pos + 1 + data[pos]
         key = data[pos + 1 : key_end].decode("utf-8", "surrogateescape")
-        table[key] = _decode_value(data, key_end)
+        table[key] = decode_value(data, key_end)
         pos = value_end(data, key_end, end)
     return table
 
@@ -187,12 +187,13 @@ def _decode_array(data: bytes, start: i64, end: i64) -> list[object]:
     array: list[object] = []
     pos: i64 = start
     while pos < end:
-        array.append(_decode_value(data, pos))
+        array.append(decode_value(data, pos))
         pos = value_end(data, pos, end)
     return array
 
 
-def _decode_value(data: bytes, start: i64) -> object:
+def decode_value(data: bytes, start: i64) -> object:
+    """Decode the value whose type octet is at ``start``; :func:`validate_table` has passed it already."""
     kind: i64 = data[start]
     pos: i64 = start + 1
     if kind in (_TEXT, _OCTETS, _TABLE, _ARRAY):

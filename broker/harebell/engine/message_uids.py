@@ -13,7 +13,7 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import i64
 
-from harebell.content.properties import Properties, with_header
+from harebell.content.properties import Properties, with_entry
 from harebell.content.table import find_entry
 from harebell.engine.arguments import MESSAGE_UID
 from harebell.engine.queues.queue import Queue
@@ -24,8 +24,8 @@ UID_KEY: Final = MESSAGE_UID.encode()
 HEX: Final = b"0123456789abcdef"
 DASH: Final = 45
 LAST_COUNT: Final = (1 << 30) - 1
-LONG_TEXT: Final = b"S\x00\x00\x00\x24"
-"""Type and length of a text of 36 octets, as in a field table."""
+ENTRY_HEAD: Final = bytes([len(UID_KEY)]) + UID_KEY + b"S\x00\x00\x00\x24"
+"""What an entry of a field table begins with: the key, then type and length of a text of 36 octets."""
 
 
 class MessageUids:
@@ -38,7 +38,7 @@ class MessageUids:
         self._tail: bytes = secrets.token_hex(6)[:11].encode()
 
     def next(self, wall: i64) -> bytes:
-        """Give an id as the value of a header, its type in front.
+        """Give an id as an entry of a header table.
 
         Args:
             wall: unix milliseconds.
@@ -47,7 +47,7 @@ class MessageUids:
             self._wall = max(wall, self._wall + 1)
             self._count = 0
             digits = f"{int(self._wall) & 0xFFFF_FFFF_FFFF:012x}"
-            self._head = LONG_TEXT + f"{digits[:8]}-{digits[8:]}-7".encode()
+            self._head = ENTRY_HEAD + f"{digits[:8]}-{digits[8:]}-7".encode()
         else:
             self._count += 1
         count: i64 = self._count
@@ -88,4 +88,4 @@ def with_uid(properties: Properties, header: bytes, uids: MessageUids, wall: i64
     """
     if properties.headers_start >= 0 and find_entry(properties.raw_headers(), UID_KEY) is not None:
         return header
-    return with_header(header, UID_KEY, uids.next(wall))
+    return with_entry(header, uids.next(wall))

@@ -76,10 +76,11 @@ class Header(Node):
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._raw_name = name.encode("utf-8", "surrogateescape")
 
     def value(self, properties: Properties) -> object:
         """Give what the message has; octets count as text."""
-        found = properties.headers().get(self._name)
+        found = properties.header(self._name, self._raw_name)
         return found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else found
 
 

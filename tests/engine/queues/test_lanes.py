@@ -250,6 +250,22 @@ def test_a_policy_brings_and_takes_groups_of_a_queue_with_messages(
     assert node.queue("q").ready_count() == 0
 
 
+def test_only_what_cannot_be_delivered_comes_into_lanes(
+    node: Node, channel: ClientChannel, type_name: str
+) -> None:
+    declare(channel, type_name, group_header="k")
+    send(channel, "a1", "b1", "a2", "a3", "c1", "b2", "d1")
+    first, second = consumer(node, 2), consumer(node, 2)
+    assert (got(first), got(second)) == (["a1", "b1"], ["c1", "d1"])
+    assert [int(entry[0]) for entry in lanes_of(node).browse_from(1, 9)] == [3, 4, 6]
+    assert int(lanes_of(node).in_lanes) == 3, "the key of b2 was not with a consumer without credit"
+    first.ack(2, multiple=True)
+    assert got(first) == ["a2", "a3"]
+    second.ack(2, multiple=True)
+    assert got(second) == ["b2"]
+    assert int(lanes_of(node).in_lanes) == 0
+
+
 def test_groups_go_on_beyond_what_is_in_lanes_at_first(node: Node, channel: ClientChannel) -> None:
     declare(channel, group_header="k")
     first = consumer(node)

@@ -21,7 +21,7 @@ from harebell.engine.queues.stock import Entry, Stock
 from harebell.paging import Moved, Page, Place
 
 LOOK: Final = 1024
-"""Messages that are in lanes at first."""
+"""Messages that are in lanes at first, where they are not straight (``laned_stock.py``)."""
 
 
 class LanedContents(Stock):
@@ -56,7 +56,9 @@ class LanedContents(Stock):
         self._fair = fair
         self.behind = behind
         self.tenants: dict[bytes, Tenant] = {}
-        self._everyone = Tenant(NO_KEY, behind, LOOK)
+        # Without levels the store's order is that of delivery; what is not locked need not come into lanes.
+        self._straight: bool = fair is None and isinstance(behind, ReadyStore)
+        self._everyone = Tenant(NO_KEY, behind, 0 if self._straight else LOOK)
         if fair is None:
             self.tenants[NO_KEY] = self._everyone
         self._leveled: bool = owner.highest_level > 0

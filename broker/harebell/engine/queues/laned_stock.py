@@ -10,9 +10,11 @@
       v
     tenant's lanes   (in memory: by key, or by priority and by who wants the message)
 
-Without fair share there is one tenant, whose store is the one the queue had.  Messages come into lanes as
-they come near the head: at first some, and more while none of those can be delivered, up to a bound.  What
-is in a tenant's lanes came before what is in its store, but where levels of priority are told apart.
+Without fair share there is one tenant, whose store is the one the queue had.  If that has no levels of
+priority, its messages are *straight*: looked at one by one as they come to the head, and given to a consumer
+who may have them; only what cannot be delivered comes into lanes.  In other cases messages come into lanes
+as they come near the head: at first some, and more while none of those can be delivered, up to a bound.
+What is in a tenant's lanes came before what is in its store, but where levels of priority are told apart.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from mypy_extensions import i64
 from harebell.content.header_keys import NO_KEY
 from harebell.content.message import OVERHEAD, Message
 from harebell.engine.queues.lane import NOWHERE, Lane, Tenant
-from harebell.engine.queues.laned_contents import LanedContents
+from harebell.engine.queues.laned_contents import LOOK, LanedContents
 from harebell.engine.queues.levels import PriorityStore
 from harebell.engine.queues.ready import ReadyStore
 from harebell.engine.queues.stock import Entry, Stock
@@ -49,9 +51,11 @@ STEP: Final = 256
 """Messages that come into lanes at a time."""
 
 MOST_TENANTS: Final = 4096
-KEPT_IDLE: Final = 2048
 SWEPT_TENANTS: Final = 256
-"""How often lanes and tenants become idle until those that are idle are forgotten."""
+"""How often tenants become idle until those that are idle are forgotten."""
+
+KEPT_IDLE: Final = 2048
+"""Lanes of a tenant that may be kept though many of them are idle."""
 
 SHARED_TURNS: Final = 1024
 """So many tenants have a turn each; those beyond share turns, of which there are so many."""
@@ -84,6 +88,8 @@ class LanedStock(LanedContents):
             levels.adopt(behind, absent)
             self.behind = levels
             self._everyone.store = levels
+            self._everyone.allowed = LOOK
+            self._straight = False
             self._keep_in_place()
 
     def tenant_of(self, message: Message) -> Tenant:
@@ -147,6 +153,17 @@ class LanedStock(LanedContents):
     def add(self, entry: Entry, tenant: Tenant) -> None:
         """Put a message into its lane; it is counted among all already."""
         message = entry[1]
+        key = NO_KEY if self._group is None else self._group.of(message.header)
+        self.put(entry, tenant, key, self.wanted(message) if len(key) == 0 else 0)
+
+    def put(self, entry: Entry, tenant: Tenant, key: bytes, wanted: i64) -> None:
+        """Put a message into its lane.
+
+        Args:
+            key: the message's.
+            wanted: bits of those who want it; not looked at if it has a key.
+        """
+        message = entry[1]
         position: i64 = entry[0]
         size: i64 = len(message.header) + len(message.body)
         tenant.waiting += 1
@@ -157,18 +174,19 @@ class LanedStock(LanedContents):
         self._lane_octets += size
         self._lane_bodies += len(message.body)
         self._pager.used += size + OVERHEAD
-        key = NO_KEY if self._group is None else self._group.of(message.header)
         lane: Lane | None
         if len(key) > 0:
             lane = tenant.groups.get(key)
             if lane is None:
                 lane = tenant.groups[key] = self._lane(tenant, key, 0, 0)
         else:
-            wanted = self.wanted(message)
             flow: i64 = (wanted << 8) + (self.level_of(message.header) if self._leveled else 0)
-            lane = tenant.flows.get(flow)
-            if lane is None:
-                lane = tenant.flows[flow] = self._lane(tenant, NO_KEY, flow, wanted)
+            lane = tenant.latest
+            if lane is None or lane.flow != flow:
+                lane = tenant.flows.get(flow)
+                if lane is None:
+                    lane = tenant.flows[flow] = self._lane(tenant, NO_KEY, flow, wanted)
+                tenant.latest = lane
         empty = lane.empty()
         lane.add(entry)
         if empty:
@@ -283,8 +301,9 @@ class LanedStock(LanedContents):
             self.dismiss(lane)
         else:
             self._begin(lane, lane.head()[0])
-        if tenant.store.count > 0 and tenant.waiting <= tenant.allowed // 2 and self.room():
-            self.fill(tenant, min(STEP, tenant.allowed - tenant.waiting))
+        allowed: i64 = tenant.allowed
+        if tenant.store.count > 0 and allowed > 0 and 2 * tenant.waiting <= allowed and self.room():
+            self.fill(tenant, min(STEP, allowed - tenant.waiting))
 
     def dismiss(self, lane: Lane) -> None:
         """A lane has no messages: it stays for the next ones of its key, but not very many do."""
@@ -292,8 +311,11 @@ class LanedStock(LanedContents):
             return
         tenant = lane.tenant
         tenant.idle += 1
-        if tenant.idle > KEPT_IDLE:
+        lanes: i64 = len(tenant.groups) + len(tenant.flows)
+        # So few keys come again and again without lanes being made anew for them all the time.
+        if lanes > KEPT_IDLE and tenant.idle > lanes:
             tenant.idle = 0
+            tenant.latest = None
             tenant.groups = {
                 key: one for key, one in tenant.groups.items() if one.held > 0 or not one.empty()
             }
@@ -345,21 +367,29 @@ class LanedStock(LanedContents):
     def warm(self) -> bool:
         """Tell whether a message is in memory; if none is, some are being read from now on."""
         if self.in_lanes == 0 and self.count > 0:
+            if self._straight:
+                return self.behind.warm()
             self.bring_in()
         return self.in_lanes > 0
 
     def next_position(self) -> i64:
         """Give the position of the oldest message, which must be in memory."""
+        if self._straight and self.in_lanes == 0:
+            return self.behind.next_position()
         lane = self._nearest()
         return NOWHERE if lane is None else lane.position
 
     def oldest(self) -> Message | None:
         """Give the oldest message if it is in memory; if it is not, it is being read from now on."""
+        if self._straight and self.in_lanes == 0:
+            return self.behind.oldest() if self.behind.count > 0 else None
         lane = self._nearest()
         return None if lane is None else lane.head()[1]
 
     def take(self) -> Message:
         """Take the oldest message of all, which must be in memory."""
+        if self._straight and self.in_lanes == 0:
+            return self.take_straight()
         lane = self._nearest()
         assert lane is not None
         self.leave(lane)
@@ -369,8 +399,19 @@ class LanedStock(LanedContents):
         self.position, self.returns = position, returns
         return message
 
+    def take_straight(self) -> Message:
+        """Take the oldest message behind the lanes; sets ``position`` and ``returns``."""
+        behind = self.behind
+        message = behind.take()
+        self.position = behind.position
+        self.returns = behind.returns
+        self._tally(message, -1)
+        return message
+
     def glance(self) -> Message | None:
-        """Give the oldest message if it is in lanes."""
+        """Give the oldest message if it is in memory; of those that are sorted, if it is in lanes."""
+        if self._straight and self.in_lanes == 0:
+            return self.behind.glance() if self.behind.count > 0 else None
         lane = self._oldest_lane()
         return None if lane is None else lane.head()[1]
 
@@ -392,8 +433,12 @@ class LanedStock(LanedContents):
 
     def read_now(self) -> bool:
         """Have the oldest message in memory, waiting for the disk; False if it cannot be read."""
-        if self.count == 0 or (self.in_lanes > 0 and not self.starved):
+        if self.count == 0 or (self.in_lanes > 0 and (self._straight or not self.starved)):
             return True
+        if self._straight:
+            found = self.behind.read_now()
+            self.refresh()
+            return found
         if self.in_lanes == 0 and self._fair is not None and self.behind.count > 0:
             if not self.behind.read_now():
                 return False
@@ -438,6 +483,11 @@ class LanedStock(LanedContents):
 
     def read_ahead(self) -> None:
         """Ask for what consumers will need next."""
+        if self.count == self.in_lanes:
+            return
+        if self._straight:
+            self.behind.read_ahead()
+            return
         for tenant in self.tenants.values():
             if tenant.waiting <= tenant.allowed // 2 and tenant.store.count > 0:
                 tenant.store.read_ahead()

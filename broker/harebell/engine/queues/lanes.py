@@ -10,7 +10,6 @@ or the round that is being served if the tenant had nothing for a while, so nobo
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
 from typing import Final
 
 from mypy_extensions import i64
@@ -20,7 +19,8 @@ from harebell.content.message import Message
 from harebell.content.properties import Properties, parse_properties
 from harebell.engine.consumers import Consumer, ConsumerRing
 from harebell.engine.filters import Filter
-from harebell.engine.queues.lane import NOWHERE, STALE_TOLERATED, Lane, Pool
+from harebell.engine.queues.lane import NOWHERE, Agenda, Lane, Pool, Tenant
+from harebell.engine.queues.laned_contents import LOOK
 from harebell.engine.queues.laned_stock import STEP, LanedStock
 from harebell.engine.queues.levels import PriorityStore
 from harebell.engine.queues.queue import Queue
@@ -43,7 +43,6 @@ MOST_STEPS: Final = 4096
 
 HIGHEST: Final = 255
 TURN_BITS: Final = 50
-POSITION_BITS: Final = 56
 
 
 class LaneStore(LanedStock):
@@ -66,12 +65,12 @@ class LaneStore(LanedStock):
         self._users: list[int] = [0]
         self._pools: dict[int, Pool] = {}
         self._seats: dict[Consumer, Pool] = {}
-        # What is served next of each pool that is not dry: places, and whose they are.
-        self._agenda: list[int] = []
-        self._due: dict[int, Pool] = {}
+        self._agenda = Agenda()
         self._held: dict[int, Lane] = {}
         self._round: i64 = 0
+        # What was found to be next: the first of a lane, or a message that was taken from the store already.
         self._matched: Lane | None = None
+        self._passing: Message | None = None
         self._steps: i64 = 0
         self.unfinished: bool = False
         super().__init__(owner, residency, behind, group, fair)
@@ -129,17 +128,18 @@ class LaneStore(LanedStock):
         for lane in seat.lanes():
             seat.drop(lane)
         seat.dry = True
+        self._agenda.note(seat)
 
     def awake(self, consumer: Consumer) -> None:
         """A consumer can take messages again."""
         seat = self._seats.get(consumer)
         if seat is not None:
             seat.dry = False
-            self._announce(seat)
+            self._agenda.note(seat)
         for pool in self._pools.values():
             if pool.dry and pool.wanted & consumer.wants != 0:
                 pool.dry = False
-                self._announce(pool)
+                self._agenda.note(pool)
 
     def wanted(self, message: Message) -> i64:
         """Give the bits of the consumers who want a message."""
@@ -153,7 +153,7 @@ class LaneStore(LanedStock):
             return EVERYONE
         found: i64 = EVERYONE
         for index, known in enumerate(filters):
-            if known is not None and self._users[index] >= 0 and known.matches(properties):
+            if known is not None and known.matches(properties):
                 found |= 1 << i64(index)
         if len(self._pools) >= MOST_POOLS and int(found) not in self._pools and found != EVERYONE:
             others: i64 = found - EVERYONE
@@ -198,16 +198,13 @@ class LaneStore(LanedStock):
             pool = self._pools.get(lane.wanted)
             if pool is None:
                 pool = self._pools[lane.wanted] = Pool(lane.wanted, None)
-        if self._fair is None and not self._leveled:
-            lane.place = lane.position
-        else:
-            lane.place = self._place(lane, message)
-        pool.add(lane)
-        if not pool.dry:
-            self._announce(pool)
+        if self._leveled or self._fair is not None:
+            lane.rank = self._rank(lane, message)
+        if pool.add(lane) and not pool.dry:
+            self._agenda.note(pool)
 
-    def _place(self, lane: Lane, message: Message | None) -> int:
-        """Give a lane's place among others: by priority, then by turn, then by position."""
+    def _rank(self, lane: Lane, message: Message | None) -> i64:
+        """Give a lane's rank among others: by priority, then by turn."""
         rank: i64 = 0
         if self._fair is not None:
             if lane.turn < 0:
@@ -220,40 +217,15 @@ class LaneStore(LanedStock):
             if message is not None:
                 level = self.level_of(message.header)
             rank += (HIGHEST - level) << TURN_BITS
-        return (int(rank) << POSITION_BITS) + int(lane.position)
+        return rank
 
     def leave(self, lane: Lane) -> None:
         """A lane waits no longer."""
         pool = lane.pool
         if pool is not None:
             pool.drop(lane)
-
-    def _announce(self, pool: Pool) -> None:
-        """Have a pool on the agenda under what it serves next."""
-        lane = pool.first()
-        if lane is None:
-            pool.listed = NOWHERE
-        elif pool.listed != lane.place:
-            other = self._due.get(lane.place)
-            pool.listed = lane.place
-            self._due[lane.place] = pool
-            heappush(self._agenda, lane.place)
-            if other is not None and other is not pool and other.listed == lane.place:
-                # The lane waited there before.
-                other.listed = NOWHERE
-                if not other.dry:
-                    self._announce(other)
-            if len(self._agenda) > 2 * (len(self._pools) + len(self._seats)) + STALE_TOLERATED:
-                self._sweep()
-
-    def _sweep(self) -> None:
-        """Take from the agenda what counts no more."""
-        due: dict[int, Pool] = {}
-        for pool in [*self._pools.values(), *self._seats.values()]:
-            if pool.listed != NOWHERE:
-                due[pool.listed] = pool
-        self._due = due
-        self._agenda = sorted(due)
+            if pool.index >= 0:
+                self._agenda.note(pool)
 
     # serving
 
@@ -267,15 +239,24 @@ class LaneStore(LanedStock):
 
     def direct(self, message: Message, position: i64, ring: ConsumerRing) -> Consumer | None:
         """A message came while none waits: give the consumer who may have it at once, and note its key."""
-        wanted: i64 = EVERYONE
-        if len(self.filters) > 1:
-            wanted = self.wanted(message)
+        wanted: i64 = EVERYONE if len(self.filters) == 1 else self.wanted(message)
         key = NO_KEY if self._group is None else self._group.of(message.header)
+        tenant = self._everyone if self._fair is None or len(key) == 0 else self.tenant_of(message)
+        return self._taker(tenant, key, wanted, position, ring)
+
+    def _taker(
+        self, tenant: Tenant, key: bytes, wanted: i64, position: i64, ring: ConsumerRing
+    ) -> Consumer | None:
+        """Give the consumer who may have a message that nothing waits before but what lanes hold.
+
+        Its key is noted as taken, unless nobody may have it: then the message has to wait in its lane.
+        """
         if len(key) == 0:
             return ring.next() if len(self.filters) == 1 else ring.next_of(wanted)
-        tenant = self._everyone if self._fair is None else self.tenant_of(message)
         lane = tenant.groups.get(key)
         consumer: Consumer | None
+        if lane is not None and not lane.empty():
+            return None
         if lane is not None and lane.held > 0:
             consumer = lane.owner
             if consumer is None or consumer.parked or consumer.cancelled or consumer.wants & wanted == 0:
@@ -296,32 +277,51 @@ class LaneStore(LanedStock):
 
     def match(self, ring: ConsumerRing) -> Consumer | None:
         """Give the consumer who gets the next message, which ``matched`` and ``serve`` are about then."""
+        agenda = self._agenda
         while True:
-            agenda = self._agenda
-            while agenda:
-                place = agenda[0]
-                pool = self._due.get(place)
-                if pool is None or pool.listed != place:
-                    heappop(agenda)
-                    if pool is not None:
-                        del self._due[place]
-                    continue
-                lane = pool.first()
-                if lane is None or lane.place != place:
-                    heappop(agenda)
-                    del self._due[place]
-                    self._announce(pool)
-                    continue
+            pool = agenda.first()
+            while pool is not None:
                 consumer = self._consumer(ring, pool)
                 if consumer is not None:
-                    self._matched = lane
+                    self._matched = pool.first()
                     return consumer
-                heappop(agenda)
-                del self._due[place]
-                pool.listed = NOWHERE
                 pool.dry = True
-            if not ring.can_deliver() or not self._extend():
+                agenda.note(pool)
+                pool = agenda.first()
+            if self.count == self.in_lanes or not ring.can_deliver():
                 return None
+            if self._straight:
+                return self._pass(ring)
+            if not self._extend():
+                return None
+
+    def _pass(self, ring: ConsumerRing) -> Consumer | None:
+        """Nothing in lanes can be delivered: look behind them; what cannot be delivered either joins them."""
+        behind = self.behind
+        tenant = self._everyone
+        group = self._group
+        while behind.count > 0 and behind.warm():
+            if self.in_lanes > 0 and not self.room():
+                return None
+            message = self.take_straight()
+            position: i64 = self.position
+            wanted: i64 = EVERYONE if len(self.filters) == 1 else self.wanted(message)
+            key = NO_KEY if group is None else group.of(message.header)
+            consumer = self._taker(tenant, key, wanted, position, ring)
+            if consumer is not None:
+                self._passing = message
+                return consumer
+            self._tally(message, 1)
+            if not ring.can_deliver():
+                # Nobody takes anything: so it is as good as not looked at.
+                behind.put_back(message, position, self.returns)
+                return None
+            self.put((int(position), message, int(self.returns)), tenant, key, wanted)
+            self._steps -= 1
+            if self._steps <= 0:
+                self.unfinished = True
+                return None
+        return None
 
     def _consumer(self, ring: ConsumerRing, pool: Pool) -> Consumer | None:
         consumer = pool.consumer
@@ -342,7 +342,7 @@ class LaneStore(LanedStock):
                 continue
             if not self.room():
                 return False
-            if tenant.allowed < tenant.waiting + STEP:
+            if not self._straight and tenant.allowed < tenant.waiting + STEP:
                 tenant.allowed = tenant.waiting + STEP
             done = self.fill(tenant, STEP)
             if done > 0:
@@ -358,12 +358,16 @@ class LaneStore(LanedStock):
 
     def matched(self) -> Message:
         """Give the message that ``match`` found."""
+        if self._passing is not None:
+            return self._passing
         lane = self._matched
         assert lane is not None
         return lane.head()[1]
 
     def matched_position(self) -> i64:
         """Give its position."""
+        if self._passing is not None:
+            return self.position
         lane = self._matched
         assert lane is not None
         return lane.position
@@ -371,10 +375,16 @@ class LaneStore(LanedStock):
     def serve(self, consumer: Consumer | None, held: bool) -> Message:
         """Take that message; sets ``position`` and ``returns``.
 
+        The key of what came straight from the store was noted as it was found.
+
         Args:
             consumer: who gets it; None for nobody, or a client that asked for one message.
             held: whether its key is kept for them until it is answered.
         """
+        passing = self._passing
+        if passing is not None:
+            self._passing = None
+            return passing
         lane = self._matched
         assert lane is not None
         self._matched = None
@@ -393,8 +403,7 @@ class LaneStore(LanedStock):
             lane.held += 1
             lane.owner = consumer
         self.follow(lane)
-        if pool.listed != NOWHERE and not pool.dry:
-            self._announce(pool)
+        self._agenda.note(pool)
         self.position = position
         self.returns = returns
         return message
@@ -405,7 +414,9 @@ class LaneStore(LanedStock):
             best: Lane | None = None
             for pool in self._pools.values():
                 lane = pool.first()
-                if lane is not None and (best is None or lane.place < best.place):
+                if lane is not None and (
+                    best is None or (lane.rank, lane.position) < (best.rank, best.position)
+                ):
                     best = lane
             if best is not None:
                 self._matched = best
@@ -426,6 +437,9 @@ class LaneStore(LanedStock):
 
     def release(self, position: i64) -> bool:
         """A message was answered or comes back; True if others of its key may go to somebody else now."""
+        # Queues without groups come here for each message, too.
+        if not self._held:
+            return False
         lane = self._held.pop(position, None)
         if lane is None:
             return False
@@ -489,8 +503,14 @@ class LaneStore(LanedStock):
         """Give how many keys somebody has."""
         return len(set(self._held.values()))
 
+    def _look(self) -> None:
+        """Have in lanes what is near the head, for nothing else tells keys apart."""
+        if self._straight and self._group is not None and self.in_lanes < LOOK and self.room():
+            self.fill(self._everyone, LOOK - self.in_lanes)
+
     def group_count(self) -> int:
-        """Give how many keys have messages in lanes, or with somebody."""
+        """Give how many keys have messages near the head, or with somebody."""
+        self._look()
         found: i64 = 0
         for tenant in self.tenants.values():
             for lane in tenant.groups.values():
@@ -508,6 +528,7 @@ class LaneStore(LanedStock):
 
     def groups(self, most: int) -> list[tuple[str, str, str | None, int, int]]:
         """List groups: tenant, key, tag of the consumer that has it, messages in lanes, messages held."""
+        self._look()
         found: list[tuple[str, str, str | None, int, int]] = []
         for tenant in self.tenants.values():
             for lane in tenant.groups.values():
