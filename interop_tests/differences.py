@@ -167,7 +167,9 @@ DIFFERENCES: dict[str, Difference] = {
             ("asyncio_clients", "test_a_message_asks_for_a_time"),
             ("asyncio_clients", "test_an_exchange_delays_what_asks_for_nothing"),
             ("asyncio_clients", "test_an_aio_pika_application_delays_in_a_transaction"),
+            ("asyncio_clients", "test_an_exchange_delays_what_reaches_it_through_others"),
             ("pika_client", "test_a_delayed_message_comes_at_its_time"),
+            ("pika_client", "test_exchanges_that_delay_in_a_circle_hand_a_message_on_once"),
             ("pika_client", "test_the_type_behind_a_delayed_exchange_must_be_one"),
         )
     },

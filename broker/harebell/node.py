@@ -24,16 +24,14 @@ from harebell.auth.attempts import LoginAttempts
 from harebell.auth.backends import ADMINISTRATOR, UserDirectory
 from harebell.auth.passwords import hash_password
 from harebell.content.table import Table
-from harebell.engine import policy_work
 from harebell.engine.alarms import DAMAGE, DISK_FULL, UNREADABLE
 from harebell.engine.broker import Broker, Limits
-from harebell.engine.commands import ChangeAccess, DeclareQueue, DeclareWindow, decode, encode
-from harebell.engine.deduplicating import settle_all
+from harebell.engine.commands import ChangeAccess, encode
 from harebell.engine.metadata import snapshot
-from harebell.engine.queues.stream import StreamQueue
-from harebell.engine.vhost import DEFAULT_VHOST
 from harebell.node_services import Services
 from harebell.ports import Clock
+from harebell.restoring import restore
+from harebell.scratch import ScratchUnreadable
 from harebell.server.certificate_watch import CertificateWatch
 from harebell.server.clock import set_clock
 from harebell.server.dump import dump
@@ -41,12 +39,11 @@ from harebell.server.listener import Server, ServerOptions
 from harebell.server.memory import available_bytes
 from harebell.server.systemd import Notifier
 from harebell.settings import Settings, find_data_dir
-from harebell.storage.damage import Lost, read_damage, remember
+from harebell.storage.damage import read_damage
 from harebell.storage.data_dir import DataDirError
 from harebell.storage.files import FULL, Files
 from harebell.storage.null import NullJournal
 from harebell.storage.page_thread import Damage, JournalUnreadable
-from harebell.storage.recovery import Recovered
 from harebell.storage.segments import SEGMENT_BYTES
 from harebell.storage.store import Events, Store
 from harebell.storage.streams.memory import MemoryStreamLogs
@@ -66,8 +63,6 @@ CAPABILITIES: Final = (
     "direct_reply_to",
 )
 TOKEN_BYTES: Final = 16
-RECOVERED_PREFIX: Final = "harebell.recovered."
-"""Name, up to its number, of a queue whose declaration was damaged."""
 
 PORT_NAMES: Final = {"amqp/ssl": "amqps", "http/prometheus": "metrics", "https/prometheus": "metrics_tls"}
 """What the ports file calls listeners, where it is not their protocol."""
@@ -257,7 +252,7 @@ class Node:
             server.set_blocking(self.broker.alarms.active)
 
         def failed(error: Exception) -> None:
-            if isinstance(error, JournalUnreadable):
+            if isinstance(error, JournalUnreadable | ScratchUnreadable):
                 self._log.critical(f"{error}: stopping at once; what was confirmed is left as it is on disk")
             else:
                 self._log.critical(
@@ -271,6 +266,11 @@ class Node:
         def no_spill(error: OSError) -> None:
             self._log.error(
                 f"transient messages cannot be moved to disk any more, they stay in memory: {error}"
+            )
+
+        def no_scratch(error: OSError) -> None:
+            self._log.error(
+                f"the index of messages that wait for a time cannot grow on disk, it stays in memory: {error}"
             )
 
         def damaged(found: list[Damage]) -> None:
@@ -290,7 +290,17 @@ class Node:
         turn = server.turn
         store.begin(
             loop.call_soon_threadsafe,
-            Events(turn.journal_advanced, full, failed, turn.soon, no_spill, damaged, remembered, unreadable),
+            Events(
+                turn.journal_advanced,
+                full,
+                failed,
+                turn.soon,
+                no_spill,
+                damaged,
+                remembered,
+                unreadable,
+                no_scratch,
+            ),
         )
         self._show_damage(store)
         self._upkeep = loop.call_later(UPKEEP_SECONDS, self._keep_up, store, loop)
@@ -374,94 +384,6 @@ def make_first_user(broker: Broker, settings: Settings, hashing: str) -> None:
     granted = changes.set_permissions(auth.default_user, auth.default_vhost, ".*", ".*", ".*")
     for change in (made, granted):
         broker.commit(ChangeAccess(*change), durable=True)
-
-
-def restore(broker: Broker, store: Store) -> None:
-    """Bring back what the journal holds, and say what was damaged."""
-    log = logs.get_logger("node")
-    recovered = store.recovered
-    for damage in recovered.damage:
-        (log.warning if damage.harmless else log.error)(f"journal: {damage}")
-    if broker.clock.wall == 0:
-        # Queues with x-expires count from now: without the time they would seem unused since ages.
-        set_clock(broker.clock)
-    declared: set[int] = set()
-    for encoded in store.commands:
-        command = decode(encoded)
-        if isinstance(command, DeclareQueue | DeclareWindow):
-            declared.add(command.queue_id)
-        broker.replay(command)
-    for text in broker.not_replayed:
-        log.error(f"journal: a command could not be applied and is passed over: {text[:1000]}")
-    policy_work.finish(broker)
-    broker.numbers_used([*recovered.highest, *store.streams.unopened()])
-    settle_all(broker)
-    queues = {int(queue.id) for queue in broker.keepers()}
-    deleted = declared - queues
-    queues |= adopt_orphans(broker, store, deleted, recovered.forget(queues, deleted))
-    count = broker.restore(store, recovered.highest)
-    recovered.missing.extend(lost_ends(broker, store))
-    for text in recovered.missing:
-        log.error(f"journal: {text}")
-    if queues or count:
-        state = "" if recovered.clean else " after an unclean stop"
-        found = sum(1 for _ in broker.queues())
-        log.info(f"recovered {found} queues and {count} messages{state}")
-    store.recovered = Recovered()
-
-
-def lost_ends(broker: Broker, store: Store) -> list[str]:
-    """Say, and remember, of which streams the end that had been stable, or files before it, are gone."""
-    texts = [
-        f"stream '{queue.name}' lost the end of its files: up to {queue.missing} messages before offset "
-        f"{queue.next_position}"
-        for queue in broker.queues()
-        if isinstance(queue, StreamQueue) and queue.missing
-    ]
-    texts += [
-        f"stream '{queue.name}' lost what lay between two of its files: offsets {first} to {following - 1}"
-        for queue in broker.queues()
-        if isinstance(queue, StreamQueue)
-        for first, following in queue.log.gaps
-    ]
-    with suppress(OSError):
-        remember(store.files, [Lost("", 0, 0, text) for text in texts])
-    return texts
-
-
-def adopt_orphans(broker: Broker, store: Store, deleted: set[int], sentences: list[str]) -> set[int]:
-    """Declare queues anew whose declaration is lost to damage, but not their messages; give their ids.
-
-    Args:
-        deleted: ids of queues that the journal says are deleted: files of theirs are left over.
-        sentences: what to remember of the loss.
-    """
-    recovered = store.recovered
-    with suppress(OSError):
-        remember(store.files, [Lost("", 0, 0, text) for text in sentences])
-    leftover = store.streams.unopened()
-    for queue_id in leftover:
-        recovered.highest.setdefault(queue_id, 0)
-    lost = bool(recovered.missing) or any(not each.harmless for each in recovered.damage)
-    streams = leftover - deleted if lost else set()
-    orphans = set(recovered.orphans) | streams
-    if orphans:
-        broker.ensure_vhost(DEFAULT_VHOST)
-    for queue_id in sorted(orphans):
-        name = f"{RECOVERED_PREFIX}{queue_id}"
-        while name in broker.vhosts[DEFAULT_VHOST].queues:
-            name += "+"
-        backlog = recovered.orphans.get(queue_id)
-        of_stream = queue_id in streams or (backlog is not None and bool(backlog.kept))
-        kind = "stream" if of_stream else "classic"
-        broker.commit(DeclareQueue(DEFAULT_VHOST, name, queue_id, kind, True, 0, False, {}), True)
-        if backlog is not None:
-            recovered.queues[queue_id] = backlog
-        recovered.missing.append(
-            f"queue number {queue_id} is there again as '{name}' in vhost '{DEFAULT_VHOST}'"
-        )
-    store.streams.forget_others(orphans)
-    return orphans
 
 
 def handshake_options(settings: Settings) -> HandshakeOptions:

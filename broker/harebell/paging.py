@@ -15,6 +15,7 @@ from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i64_be
 from mypy_extensions import i64, mypyc_attr
 
 from harebell.content.message import Message
+from harebell.scratch import MemoryScratch, Scratch
 
 PAGE_MESSAGES: Final = 512
 PAGE_OCTETS: Final = 512 * 1024
@@ -219,11 +220,13 @@ class Pager(ABC):
     Attributes:
         budget: octets of ready messages, overhead included, that are to stay in memory.
         used: octets that are in memory; queues add and subtract.
+        scratch: keeps what queues know of messages on disk when that is much.
     """
 
     def __init__(self, budget: i64) -> None:
         self.budget: i64 = budget
         self.used: i64 = 0
+        self.scratch: Scratch = MemoryScratch()
 
     @abstractmethod
     def write(self, entries: list[tuple[int, Message, int]], durable: bool) -> Page | None:

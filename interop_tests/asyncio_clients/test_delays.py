@@ -114,3 +114,39 @@ async def test_an_aio_pika_application_delays_in_a_transaction(broker: BrokerUnd
                 if len(bodies) == 3:
                     break
     assert bodies == [b"100", b"200", b"300"]
+
+
+async def test_an_exchange_delays_what_reaches_it_through_others(
+    broker: BrokerUnderTest, names: Names
+) -> None:
+    async with await aio_pika.connect_robust(broker.url) as connection:
+        channel = await connection.channel()
+        later = await channel.declare_exchange(
+            names.exchange("later"), "x-delayed-message", durable=True, arguments={"x-delayed-type": "fanout"}
+        )
+        front = await channel.declare_exchange(
+            names.exchange("front"), "direct", durable=True, arguments={"alternate-exchange": later.name}
+        )
+        await later.bind(front, "k")
+        at_once, delayed = [await channel.declare_queue(names.queue(), durable=True) for _ in range(2)]
+        await at_once.bind(front, "k")
+        await delayed.bind(later)
+        began = time.time()
+        for key, delay in (("k", 600), ("no binding", 300)):
+            message = aio_pika.Message(key.encode(), delivery_mode=2, headers={"x-delay": delay})
+            answer = await front.publish(message, key, mandatory=True)
+            assert isinstance(answer, Basic.Ack), "what waits has a route"
+        first = await at_once.get(no_ack=True)
+        assert (first.body, first.headers) == (b"k", {"x-delay": 600})
+        found = []
+        async with asyncio.timeout(20), delayed.iterator(no_ack=True) as messages:
+            async for incoming in messages:
+                found.append((incoming.body, incoming.exchange, incoming.headers))
+                if len(found) == 2:
+                    break
+        assert time.time() - began >= 0.6 - EARLY
+        assert found == [
+            (b"no binding", front.name, {"x-delay": -300}),
+            (b"k", front.name, {"x-delay": -600}),
+        ]
+        assert await at_once.get(no_ack=True, fail=False) is None, "it comes once"

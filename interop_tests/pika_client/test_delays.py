@@ -34,3 +34,28 @@ def test_the_type_behind_a_delayed_exchange_must_be_one(channel: BlockingChannel
         channel.exchange_declare(names.exchange(), "x-delayed-message")
     assert closed.value.reply_code == 406
     assert "'x-delayed-type' must be an existing exchange type" in closed.value.reply_text
+
+
+def test_exchanges_that_delay_in_a_circle_hand_a_message_on_once(
+    channel: BlockingChannel, names: Names
+) -> None:
+    first, second, queue = names.exchange(), names.exchange(), names.queue()
+    channel.queue_declare(queue, durable=True)
+    for exchange in (first, second):
+        channel.exchange_declare(
+            exchange, "x-delayed-message", durable=True, arguments={"x-delayed-type": "fanout"}
+        )
+        channel.queue_bind(queue, exchange)
+    channel.exchange_bind(first, second)
+    channel.exchange_bind(second, first)
+    channel.confirm_delivery()
+    properties = pika.BasicProperties(delivery_mode=2, headers={"x-delay": 200})
+    began = time.time()
+    channel.basic_publish(first, "", b"once", properties)
+    assert take(channel, queue, 1) == [b"once"]
+    assert time.time() - began >= 0.198
+    channel.basic_publish("", queue, b"last")
+    time_is_up = time.time() + 0.3
+    while time.time() < time_is_up:
+        channel.connection.process_data_events(0.1)
+    assert take(channel, queue, 1) == [b"last"], "it came round again"

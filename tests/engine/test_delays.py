@@ -11,7 +11,7 @@ from pamqp import commands
 from pamqp.common import FieldTable
 
 from harebell.content.table import Timestamp
-from harebell.engine.delays import whole_number
+from harebell.engine.delay import whole_number
 from harebell.engine.policy_control import set_policy
 from harebell.engine.queues.delayed import DelayedQueue
 from tests.support.client import ClientChannel, Delivery

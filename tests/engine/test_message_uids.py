@@ -108,7 +108,7 @@ def test_the_id_stays_when_a_message_is_requeued_dead_lettered_and_redriven(
     channel.reject(again.tag, requeue=False)
     dead = node.queue("dead")
     batch = [waiting(position, message, False) for position, message, _ in dead.browse(9)]
-    assert redrive(node.vhost, node.journal, node.clock, dead, batch, None)[MOVED] == 1
+    assert redrive(node.broker, node.vhost, dead, batch, None)[MOVED] == 1
     assert uid(channel.get("q")) == uid(first)
 
 

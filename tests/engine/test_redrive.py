@@ -55,7 +55,7 @@ def dead(node: Node, name: str = "dead") -> list[Waiting]:
 
 
 def send_back(node: Node, batch: list[Waiting], to: Target | None = None) -> dict[str, int]:
-    counts = redrive(node.vhost, node.journal, node.clock, node.queue("dead"), batch, to)
+    counts = redrive(node.broker, node.vhost, node.queue("dead"), batch, to)
     node.turn()
     return {what: count for what, count in counts.items() if count}
 

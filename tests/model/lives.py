@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harebell.engine.commands import encode
 from harebell.engine.metadata import snapshot
-from harebell.node import restore
+from harebell.restoring import restore
 from harebell.storage.store import Events, Store
 from tests.storage.fake_disk import FakeDisk
 from tests.storage.stream_node import Disks

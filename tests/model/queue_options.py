@@ -48,7 +48,8 @@ def arguments_of(chance: random.Random) -> dict[str, Any]:
     if chance.random() < 0.6:
         found |= {
             "x-delayed-retry-type": pick(["all", "failed", "returned"]),
-            "x-delayed-retry-min": 1000,
+            # Less than what goes round as a dead letter is delayed for.
+            "x-delayed-retry-min": pick([1000, 2900]),
             "x-delayed-retry-max": 20_000,
             "x-delayed-retry-backoff": pick(["linear", "exponential", "constant"]),
         }

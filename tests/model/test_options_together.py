@@ -139,7 +139,7 @@ class World:
     def waiting(self) -> list[Entry]:
         """List what waits for its retry."""
         queue = self.queue
-        return [entry for each in queue.retry_times() if (entry := queue.waiting_for_retry(each)) is not None]
+        return [(at, message, returns) for at, message, returns, _ in queue.browse_waiting(1, 1 << 30)]
 
     def refusing(self) -> bool:
         """Tell whether the queue may refuse messages."""
@@ -268,7 +268,7 @@ class World:
         """Do something."""
         does: list[Any] = [self.publish] * 4 + [self.answer] * 4 + [self.join] * 2 + [self.wait] * 2
         does += [self.leave, self.get, self.change_policy, self.maintain, self.pause, self.transact]
-        does += [self.restart, self.purge, self.retry_now]
+        does += [self.restart, self.purge, self.retry_now, self.press]
         self.chance.choice(does)()
         self.rest()
         self.collect()
@@ -509,6 +509,11 @@ class World:
             self.say(f"retry {number_of(message.body)} now")
             self.due.pop(number_of(message.body), None)
             assert self.queue.retry_now(position)
+
+    def press(self) -> None:
+        """Let the queue make room: what waits for long goes to the disk."""
+        self.say("memory is short")
+        self.queue.offer()
 
     def restart(self) -> None:
         """Stop the broker in order, or kill it, and start it again."""

@@ -98,6 +98,10 @@ class Wire:
         del received[:count]
         return taken
 
+    def buffered(self) -> bool:
+        """Tell whether octets came that nobody asked for yet."""
+        return bool(self._received)
+
     def read_frame(self) -> RawFrame:
         """Return the next frame, heartbeats included."""
         head = self.read_octets(7)

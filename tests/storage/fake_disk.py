@@ -13,7 +13,7 @@ import os
 import random
 from collections.abc import Callable
 
-from harebell.storage.files import Files, LogFile, Reader
+from harebell.storage.files import Files, LogFile, Reader, ScratchFile
 
 
 class PowerCut(BaseException):
@@ -96,6 +96,43 @@ class FakeReader(Reader):
         self._disk.readers.remove(self)
 
 
+class FakeScratch(ScratchFile):
+    """A file of a fake disk that has no name."""
+
+    def __init__(self, disk: FakeDisk, name: str) -> None:
+        self._disk = disk
+        self._name = name
+        self.octets = bytearray()
+        self.closed = False
+
+    def write(self, offset: int, data: bytes) -> None:
+        assert not self.closed, f"{self._name} is written after it was closed"
+        disk = self._disk
+        disk.operation("write_at", self._name)
+        grows = max(0, offset + len(data) - len(self.octets))
+        if disk.space is not None:
+            if grows > disk.space:
+                disk.refusals += 1
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            disk.space -= grows
+        self.octets += bytes(grows)
+        self.octets[offset : offset + len(data)] = data
+
+    def read(self, offset: int, size: int) -> bytes:
+        assert not self.closed, f"{self._name} is read after it was closed"
+        self._disk.operation("read_at", self._name)
+        return bytes(self.octets[offset : offset + size])
+
+    def truncate(self) -> None:
+        if self._disk.space is not None:
+            self._disk.space += len(self.octets)
+        self.octets.clear()
+
+    def close(self) -> None:
+        assert not self.closed, f"{self._name} is closed twice"
+        self.closed = True
+
+
 class FakeDisk(Files):
     """Files in memory.
 
@@ -107,6 +144,7 @@ class FakeDisk(Files):
         on_full: called each time.
         before: called with the operation and the file's name before each operation; may raise.
         readers: those that are open.
+        scratches: files without a name that were ever made.
         skip_sync: the test switch that makes sync a lie.
         syncs, operations: counters.
     """
@@ -120,6 +158,7 @@ class FakeDisk(Files):
         self.short_writes: random.Random | None = None
         self.before: Callable[[str, str], None] | None = None
         self.readers: list[FakeReader] = []
+        self.scratches: list[FakeScratch] = []
         self.skip_sync = False
         self.syncs = 0
         self.operations = 0
@@ -150,6 +189,11 @@ class FakeDisk(Files):
 
     def append(self, name: str) -> LogFile:
         return FakeFile(self, name)
+
+    def scratch(self, name: str) -> ScratchFile:
+        self.operation("create", name)
+        self.scratches.append(FakeScratch(self, name))
+        return self.scratches[-1]
 
     def replace(self, name: str, data: bytes) -> None:
         temporary = name + ".tmp"

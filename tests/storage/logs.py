@@ -8,8 +8,8 @@ from pathlib import Path
 from harebell.content.message import Message, address
 from harebell.engine.commands import encode
 from harebell.engine.metadata import snapshot
-from harebell.node import restore
 from harebell.paging import NO_LIMIT
+from harebell.restoring import restore
 from harebell.storage.committer import Committer
 from harebell.storage.records import (
     CLEAN,

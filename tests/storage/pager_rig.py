@@ -59,6 +59,7 @@ class Told:
         self.damaged: list[Damage] = []
         self.unreadable: list[int | None] = []
         self.failed: list[Exception] = []
+        self.scratch_refused: list[int | None] = []
 
     def reports(self) -> PagerReports:
         """Give the ears."""
@@ -68,6 +69,7 @@ class Told:
             self._lost,
             lambda error: self.unreadable.append(None if error is None else error.errno),
             self.failed.append,
+            lambda error: self.scratch_refused.append(error.errno),
         )
 
     def _lost(self, found: list[Damage]) -> None:

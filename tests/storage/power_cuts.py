@@ -15,8 +15,8 @@ from pamqp import commands
 
 from harebell.engine.commands import encode
 from harebell.engine.metadata import snapshot
-from harebell.node import restore
 from harebell.paging import NO_LIMIT
+from harebell.restoring import restore
 from harebell.storage.data_dir import DataDirError
 from harebell.storage.store import Events, Store
 from tests.storage.fake_disk import FakeDisk, PowerCut

@@ -11,8 +11,8 @@ from pamqp import commands
 from harebell.engine.commands import encode
 from harebell.engine.metadata import snapshot
 from harebell.engine.queues.stream import StreamQueue
-from harebell.node import restore
 from harebell.paging import NO_LIMIT
+from harebell.restoring import restore
 from harebell.storage.page_thread import Damage
 from harebell.storage.store import Events, Store
 from harebell.streaming import StreamLog, StreamLogs

@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from harebell.paging import FLAGGED, PAGE_MESSAGES, PAGE_OCTETS, RETURN, Page, journal_location
 from harebell.storage import backlog as module
-from harebell.storage.backlog import Backlog, Chunk
+from harebell.storage import backlog_chunk as chunks
+from harebell.storage.backlog import Backlog
+from harebell.storage.backlog_chunk import Chunk
 
 
 class Entry(NamedTuple):
@@ -25,6 +27,7 @@ class Entry(NamedTuple):
     returned: int = 0
     priority: int = 0
     expiration: int = -1
+    until: int = 0
 
 
 def found(backlog: Backlog) -> dict[int, Entry]:
@@ -45,6 +48,7 @@ def found(backlog: Backlog) -> dict[int, Entry]:
                     int(backlog.returned(chunk, slot)),
                     int(chunk.priority(slot)),
                     int(chunk.expiration(slot)),
+                    int(chunk.held_until(slot)),
                 )
     return held
 
@@ -55,6 +59,8 @@ def unpacked(page: Page) -> list[tuple[int, int, int]]:
 
 
 POSITIONS = st.integers(1, 300)
+WAITS_BEHIND = 50
+"""What waits until a later time than this still waits at the start."""
 
 
 class BacklogMachine(RuleBasedStateMachine):
@@ -132,6 +138,12 @@ class BacklogMachine(RuleBasedStateMachine):
             flag = FLAGGED if position <= self.flagged else 0
             self.model[position] = self.model[position]._replace(returned=value | flag)
 
+    @rule(position=POSITIONS, until=st.integers(1, 100))
+    def hold(self, position: int, until: int) -> None:
+        self.backlog.hold(position, until)
+        if position in self.model:
+            self.model[position] = self.model[position]._replace(until=until)
+
     @rule()
     def flag_all(self) -> None:
         self.backlog.flag_all()
@@ -145,6 +157,14 @@ class BacklogMachine(RuleBasedStateMachine):
         assert self.backlog.highest == self.highest
 
     def teardown(self) -> None:
+        waiting = [(at, held) for at, held in sorted(self.model.items()) if held.until > WAITS_BEHIND]
+        assert list(self.backlog.waiting(WAITS_BEHIND)) == [
+            (at, held.location, min(held.location // 2 // 100, 2), held.share, held.until, held.returned)
+            for at, held in waiting
+        ]
+        for at, _ in waiting:
+            del self.model[at]
+        assert len(self.backlog) == len(self.model)
         pages = self.backlog.pages()
         listed = [entry for page in pages for entry in unpacked(page)]
         expected = [(at, held.location, held.returned) for at, held in sorted(self.model.items())]
@@ -171,7 +191,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make chunks of a few messages; compiled, their size cannot be changed, which does no harm."""
     monkeypatch.setattr(module, "CHUNK_MESSAGES", 8)
     monkeypatch.setattr(module, "WORTH_COMPACTING", 4)
-    monkeypatch.setattr(module, "ROOM_KEPT", 2)
+    monkeypatch.setattr(chunks, "ROOM_KEPT", 2)
 
 
 @pytest.mark.usefixtures("small")

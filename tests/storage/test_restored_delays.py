@@ -151,6 +151,27 @@ def test_they_hold_no_old_segments(lives: Lives, clean: bool) -> None:
     assert lives.bodies() == [b"%d" % number for number in range(40)]
 
 
+def test_what_is_known_of_very_many_goes_to_scratch_and_is_made_again(lives: Lives, clean: bool) -> None:
+    count = 9000
+    for number in range(count):
+        delay = 100_000 + number * 7919 % count
+        properties = commands.Basic.Properties(delivery_mode=2, headers={"x-delay": delay})
+        lives.running.channel.publish(b"%d" % delay, exchange="later", key="k", properties=properties)
+        if number % 500 == 0:
+            lives.running.work()
+    lives.running.work()
+    lives.store().page_out(0)
+    assert lives.running.spill.scratches, "all is kept in memory"
+    lives.restart(clean)
+    assert lives.store().rows.count == count
+    scratch = lives.running.spill.scratches[-1]
+    assert scratch.octets, "nothing was moved to scratch at the start"
+    for _ in range(30):
+        lives.wait(5000)
+    assert [int(body) for body in lives.bodies()] == list(range(100_000, 100_000 + count))
+    assert not scratch.octets, "space is not given back"
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_none_is_early_lost_or_doubled_in_many_lives(lives: Lives, seed: int) -> None:
     chance = random.Random(seed)

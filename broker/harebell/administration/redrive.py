@@ -177,7 +177,7 @@ class Redrive:
         except PageUnreadable:
             return 0
         allowed = [found for found in batch if self._may_write(admin, found)]
-        counts = redrive(self.vhost, admin.broker.journal, admin.broker.clock, self.queue, allowed, self.to)
+        counts = redrive(admin.broker, self.vhost, self.queue, allowed, self.to)
         self.moved += counts[MOVED]
         self.unroutable += counts[UNROUTABLE]
         self.refused += counts[REFUSED] + len(batch) - len(allowed)

@@ -1,7 +1,8 @@
 """Holding published messages against schemas, and what becomes of those that do not fit.
 
 The schema of the exchange a message is published to comes first, then those of the queues it goes to: each
-queue takes it or not.  Exchanges on the way, and dead letters, are not checked.
+queue takes it or not.  Exchanges on the way, and dead letters, are not checked.  What an exchange delays is
+held against the schemas of queues when its time has come (``engine/delays.py``).
 
 * ``reject``: the message is not put there, and its publisher gets a nack; without confirms it is dropped.
 * ``refuse``: 406 for the channel; nothing gets the message.
@@ -14,23 +15,20 @@ whatever the mode.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from harebell.content.message import Message
-from harebell.content.properties import Properties, with_header
-from harebell.engine.arguments import (
-    DEAD_LETTER_EXCHANGE,
-    DEAD_LETTER_ROUTING_KEY,
-    SCHEMA_ERROR,
-    SCHEMA_VERSION,
-)
+from harebell.content.properties import Properties
+from harebell.engine.arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 from harebell.engine.dead_letter import INVALID
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.options import DEAD_LETTER, REFUSE
 from harebell.engine.queues.queue import Queue
 from harebell.engine.routing import Route
+from harebell.engine.schema_checks import asks_for_check as queues_ask_for_check
+from harebell.engine.schema_checks import explained, problem_of_exchange, problems_of
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 
 if TYPE_CHECKING:
@@ -38,22 +36,13 @@ if TYPE_CHECKING:
     from harebell.engine.schemas import Registry
     from harebell.engine.vhost import Vhost
 
-MOST_ERROR: Final = 1024
-"""Octets of the header that tells what is wrong."""
-
-MOST_HEADER: Final = 120 * 1024
-"""Octets of a content header to which that one is not added, for it must fit into a frame."""
-
 
 def asks_for_check(route: Route, queues: list[Queue]) -> bool:
     """Tell whether a message must be held against a schema."""
     exchange = route.exchange
     if exchange is not None and exchange.options is not None and exchange.options.schema is not None:
         return True
-    for queue in queues:  # noqa: SIM110 - a generator costs more, compiled
-        if queue.options.schema is not None:
-            return True
-    return False
+    return queues_ask_for_check(queues)
 
 
 class Verdict:
@@ -82,12 +71,18 @@ class Verdict:
 
 
 def check(
-    channel: Channel, route: Route, properties: Properties, message: Message, queues: list[Queue]
+    channel: Channel,
+    route: Route,
+    properties: Properties,
+    message: Message,
+    queues: list[Queue],
+    waits: bool,
 ) -> Verdict:
     """Hold a message against the schemas of its exchange and of its queues.
 
     Args:
-        queues: where it goes.
+        queues: where it goes at once.
+        waits: True if copies of it are to wait, whatever these queues do.
 
     Raises:
         BrokerError: PRECONDITION_FAILED if it does not fit, and is to be refused.
@@ -96,12 +91,10 @@ def check(
     vhost = channel.connection.vhost
     assert vhost is not None
     registry = channel.connection.broker.schemas.of(vhost.name)
-    named = _named_version(properties)
     exchange = route.exchange
-    if exchange is not None and exchange.options is not None and exchange.options.schema is not None:
-        options = exchange.options
-        subject, version = exchange.options.schema, int(options.schema_version)
-        found = _problem(vhost, registry, subject, version, int(options.schema_max_octets), named, message)
+    options = None if exchange is None else exchange.options
+    if exchange is not None and options is not None:
+        found = problem_of_exchange(vhost, registry, properties, message, options)
         if found:
             _refuse(channel, options.schema_mode, found)
             exchange.tally.received += 1
@@ -110,30 +103,26 @@ def check(
             verdict.queues = []
             verdict.lsn = _not_for_exchange(vhost, exchange, options.schema_mode, message, found)
             return verdict
-    _check_queues(channel, vhost, registry, named, message, verdict)
-    if not verdict.queues and queues:
+    _check_queues(channel, vhost, registry, properties, message, verdict)
+    if not verdict.queues and queues and not waits:
         verdict.ended = True
         route.tally.received += 1
     return verdict
 
 
 def _check_queues(
-    channel: Channel, vhost: Vhost, registry: Registry, named: object, message: Message, verdict: Verdict
+    channel: Channel,
+    vhost: Vhost,
+    registry: Registry,
+    properties: Properties,
+    message: Message,
+    verdict: Verdict,
 ) -> None:
-    problems: dict[Queue, str] = {}
-    known: dict[tuple[str, int, int], str] = {}
-    for queue in verdict.queues:
-        options = queue.options
-        subject = options.schema
-        if subject is not None:
-            key = (subject, int(options.schema_version), int(options.schema_max_octets))
-            if key not in known:
-                known[key] = _problem(vhost, registry, *key, named, message)
-            if known[key]:
-                _refuse(channel, options.schema_mode, known[key])
-                problems[queue] = known[key]
+    problems = problems_of(vhost, registry, properties, message, verdict.queues)
     if not problems:
         return
+    for queue, found in problems.items():
+        _refuse(channel, queue.options.schema_mode, found)
     histories = [queue.history for queue in problems if queue.history is not None]
     verdict.queues = [queue for queue in verdict.queues if queue not in problems and queue not in histories]
     for queue, found in problems.items():
@@ -145,27 +134,11 @@ def _check_queues(
             and sink is not None
         ):
             queue.count_death(INVALID)
-            sink.dead(queue, _explained(message, found), 0, INVALID)
+            sink.dead(queue, explained(message, found), 0, INVALID)
             if verdict.lsn >= 0:
                 verdict.lsn = channel.connection.journal.appended
         else:
             verdict.lsn = -1
-
-
-def _problem(
-    vhost: Vhost, registry: Registry, subject: str, version: int, most: int, named: object, message: Message
-) -> str:
-    """Hold a message against a subject, and count it."""
-    counters = vhost.counters
-    counters.schema_checked += 1
-    body = message.body
-    if len(body) > most:
-        found = f"a body of {len(body)} octets is longer than the {most} that are checked"
-    else:
-        found = registry.problem(subject, version, named, body)
-    if found:
-        counters.schema_invalid += 1
-    return found
 
 
 def _refuse(channel: Channel, mode: str, found: str) -> None:
@@ -188,22 +161,4 @@ def _not_for_exchange(vhost: Vhost, exchange: Exchange, mode: str, message: Mess
     sink = vhost.dead_letters
     if not isinstance(name, str) or sink is None:
         return -1
-    return sink.divert(_explained(message, found), name, key if isinstance(key, str) else None)
-
-
-def _explained(message: Message, found: str) -> Message:
-    """Make a message that says what is wrong with it."""
-    header = message.header
-    if len(header) <= MOST_HEADER:
-        text = found.encode("utf-8", "replace")[:MOST_ERROR].decode("utf-8", "ignore").encode()
-        header = with_header(header, SCHEMA_ERROR.encode(), b"S" + len(text).to_bytes(4, "big") + text)
-    explained = Message(message.address, header, message.body, message.persistent)
-    explained.arrived = message.arrived
-    return explained
-
-
-def _named_version(properties: Properties) -> object:
-    """Give the version of its schema that a message names; None without one."""
-    if properties.headers_start < 0 or SCHEMA_VERSION.encode() not in properties.raw_headers():
-        return None
-    return properties.headers().get(SCHEMA_VERSION)
+    return sink.divert(explained(message, found), name, key if isinstance(key, str) else None)

@@ -14,7 +14,7 @@ from harebell.amqp.checking import asks_for_check, check
 from harebell.amqp.delivery import write_return
 from harebell.amqp.intake import slow_down
 from harebell.amqp.outbox import Outbox
-from harebell.amqp.transactions import UNTIL, Publish
+from harebell.amqp.transactions import Publish
 from harebell.content.message import Message
 from harebell.content.properties import (
     EXPIRATION,
@@ -26,7 +26,7 @@ from harebell.content.properties import (
 )
 from harebell.content.scanning import PLUS, expiration_of
 from harebell.engine.dead_letter import has_history, without_history
-from harebell.engine.delays import Delay, delay_of
+from harebell.engine.delay import Wait, WaitingCopy, wait_of
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.message_uids import asks_for_uid, with_uid
 from harebell.engine.queues.queue import Queue
@@ -34,7 +34,7 @@ from harebell.engine.routing import (
     Route,
     any_durable,
     any_keeping_all,
-    enqueue,
+    enqueue_with_copies,
     known_already,
     with_histories,
 )
@@ -87,75 +87,64 @@ def publish_with_care(channel: Channel, route: Route, header: bytes, body: bytes
     ids = None if route.exchange is None else route.exchange.ids
     if ids is not None and channel.transaction is None and ids.knows(header):
         return known_already(ids, route.tally)
-    delay = _delay(channel, route, properties, header)
-    if delay is not None:
-        return _publish_later(channel, route, properties, delay, body)
-    if properties.headers_start < 0 and properties.user_id_at < 0 and not route.dynamic:
+    wait = _delay(channel, route, properties)
+    if wait is None and properties.headers_start < 0 and properties.user_id_at < 0 and not route.dynamic:
         message = _made(channel, route, properties, header, body, queues)
         if asks_for_check(route, queues):
-            return _check_and_hand_in(channel, route, properties, message, queues, [])
-        return _hand_in(channel, route, message, queues)
+            return _check_and_hand_in(channel, route, properties, message, queues, [], ())
+        return _hand_in(channel, route, message, queues, ())
     remembering: list[RecentHistoryExchange] = []
     keys = [route.routing_key]
     if properties.headers_start >= 0:
         header = _sender_selected(properties, header, keys)
-        if not channel.connection.continues_death_history and has_history(properties.raw_headers()):
+        if not channel.connection.continues_death_history and has_history(properties.payload):
             header = without_history(header)
-    if route.dynamic or len(keys) > 1:
+    waits: list[Wait] | None = None
+    if wait is not None:
+        # The exchange hands on nothing before its time has come.
+        queues = []
+        waits = [wait]
+        _check_keys(channel, route, keys)
+    elif route.dynamic or len(keys) > 1:
         vhost = channel.connection.vhost
         user = channel.connection.user
         assert vhost is not None and user is not None
-        queues, remembering = vhost.route_content(user, route, properties, keys)
+        now: i64 = channel.clock.wall
+        queues, remembering, waits = vhost.route_content(user, route, properties, keys, now)
     if properties.user_id_at >= 0:
         _check_user_id(channel, properties)
     message = _made(channel, route, properties, header, body, queues)
+    copies = _copies(channel, message, keys, waits) if waits else ()
     if asks_for_check(route, queues):
-        return _check_and_hand_in(channel, route, properties, message, queues, remembering)
+        return _check_and_hand_in(channel, route, properties, message, queues, remembering, copies)
     for exchange in remembering:
         exchange.remember(message, properties)
-    return _hand_in(channel, route, message, queues)
+    return _hand_in(channel, route, message, queues, copies)
 
 
-def _delay(channel: Channel, route: Route, properties: Properties, header: bytes) -> Delay | None:
-    """Tell for how long the exchange delays a message; None, as mostly, if it does not."""
-    options = None if route.exchange is None else route.exchange.options
-    if options is None or not options.delayed:
+def _delay(channel: Channel, route: Route, properties: Properties) -> Wait | None:
+    """Tell whether the exchange published to delays a message; those behind it are asked on the way."""
+    exchange = route.exchange
+    options = None if exchange is None else exchange.options
+    if exchange is None or options is None or not options.delayed:
         return None
-    return delay_of(properties, header, options, channel.clock.wall)
+    return wait_of(properties, exchange, options, channel.clock.wall)
 
 
-def _publish_later(channel: Channel, route: Route, properties: Properties, delay: Delay, body: bytes) -> i64:
-    """Check a message as any other, and put it where it waits until it is routed; so it counts as routed."""
+def _check_keys(channel: Channel, route: Route, keys: list[str]) -> None:
     vhost = channel.connection.vhost
     user = channel.connection.user
-    exchange = route.exchange
-    assert vhost is not None and user is not None and exchange is not None and vhost.delays is not None
-    keys = [route.routing_key]
-    header = delay.header
-    if properties.headers_start >= 0:
-        # Its BCC header stays until then.
-        _sender_selected(properties, header, keys)
-        if not channel.connection.continues_death_history and has_history(properties.raw_headers()):
-            header = without_history(header)
-    vhost.check_keys(user, exchange, keys)
-    if properties.user_id_at >= 0:
-        _check_user_id(channel, properties)
-    queues: list[Queue] = [vhost.delays.queue_of(exchange.name)]
-    message = _made(channel, route, properties, header, body, queues)
-    message.arrived = delay.until
-    transaction = channel.transaction
-    before: i64 = 0 if transaction is None else len(transaction.publishes)
-    routed: i64 = route.tally.routed
-    if asks_for_check(route, queues):
-        lsn = _check_and_hand_in(channel, route, properties, message, queues, [])
-    else:
-        lsn = _hand_in(channel, route, message, queues)
-    if transaction is None:
-        # It is counted when it is routed.
-        route.tally.routed = routed
-    elif len(transaction.publishes) > before:
-        transaction.publishes[-1].delay = delay.milliseconds if delay.milliseconds > 0 else UNTIL
-    return lsn
+    assert vhost is not None and user is not None and route.exchange is not None
+    vhost.check_keys(user, route.exchange, keys)
+
+
+def _copies(
+    channel: Channel, message: Message, keys: list[str], waits: list[Wait]
+) -> tuple[WaitingCopy, ...]:
+    """Make what waits at exchanges that delay a message; so it counts as routed."""
+    vhost = channel.connection.vhost
+    assert vhost is not None and vhost.delays is not None
+    return vhost.delays.copies(message, keys, waits)
 
 
 def _check_and_hand_in(
@@ -165,14 +154,15 @@ def _check_and_hand_in(
     message: Message,
     queues: list[Queue],
     remembering: list[RecentHistoryExchange],
+    copies: tuple[WaitingCopy, ...],
 ) -> i64:
     """Put a message where it fits the schemas; exchanges remember what fits somewhere."""
-    verdict = check(channel, route, properties, message, queues)
+    verdict = check(channel, route, properties, message, queues, bool(copies))
     if verdict.ended:
         return verdict.lsn
     for exchange in remembering:
         exchange.remember(message, properties)
-    return verdict.confirmed(_hand_in(channel, route, message, verdict.queues))
+    return verdict.confirmed(_hand_in(channel, route, message, verdict.queues, copies))
 
 
 def _made(
@@ -190,12 +180,15 @@ def _made(
     return message
 
 
-def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queue]) -> i64:
+def _hand_in(
+    channel: Channel, route: Route, message: Message, queues: list[Queue], copies: tuple[WaitingCopy, ...]
+) -> i64:
+    """Put a message into its queues, and its copies where they wait; at the commit, in a transaction."""
     slow_down(channel, queues)
     durable = any_durable(queues)
     transaction = channel.transaction
     if transaction is not None:
-        transaction.octets += message.size()
+        transaction.octets += message.size() * max(1, len(copies) + min(1, len(queues)))
         if transaction.octets > channel.connection.max_transaction_size:
             raise BrokerError(
                 PRECONDITION_FAILED,
@@ -203,22 +196,24 @@ def _hand_in(channel: Channel, route: Route, message: Message, queues: list[Queu
                 + str(channel.connection.max_transaction_size)
                 + " bytes",
             )
-        transaction.publishes.append(Publish(message, queues, durable, route))
+        transaction.publishes.append(Publish(message, queues, copies, durable, route))
         return 0
     route.tally.received += 1
     if route.immediate:
         taking = with_histories([queue for queue in queues if queue.can_deliver_now()])
-        if not taking and (queues or not route.mandatory):
+        if not taking and (queues or copies or not route.mandatory):
             channel.returned += 1
             route.tally.returned += 1
             write_return(channel.out, channel.wire, NO_CONSUMERS.code, NO_CONSUMERS_TEXT, message)
             return 0
         queues = taking
-    if not queues:
+        copies = ()
+    if not queues and not copies:
         channel.unrouted(route, message)
+    # Copies are counted when they are routed.
     route.tally.routed += len(queues)
     ids = None if route.exchange is None else route.exchange.ids
-    return enqueue(message, queues, durable, channel.connection.journal, ids)
+    return enqueue_with_copies(message, queues, copies, durable, channel.connection.journal, ids)
 
 
 def _rewrite_reply_to(channel: Channel, properties: Properties, header: bytes) -> bytes:
@@ -260,11 +255,9 @@ def _sender_selected(properties: Properties, header: bytes, keys: list[str]) -> 
 
     Entries that are no strings are passed over (observed on RabbitMQ).
     """
-    raw = properties.raw_headers()
     # Not `in`, which tries whether the octets are a number first, and fails with an exception inside.
-    has_cc = raw.find(b"\x02CC") >= 0
-    has_bcc = raw.find(b"\x03BCC") >= 0
-    if not has_cc and not has_bcc:
+    raw = properties.payload
+    if raw.find(b"CC") < 0 or (raw.find(b"\x02CC") < 0 and raw.find(b"\x03BCC") < 0):
         return header
     headers = properties.headers()
     for name in ("CC", "BCC"):

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from mypy_extensions import i64
 
 from harebell.content.message import Message
 from harebell.engine.consumers import Unacked
+from harebell.engine.delay import WaitingCopy
 from harebell.engine.queues.queue import Queue
 from harebell.engine.routing import Route
-
-UNTIL: Final = -1
-"""The delay of a message that waits until a time."""
 
 
 class Publish:
     """A publish held until commit: routed when it was published, and counted then, as RabbitMQ does.
 
     Attributes:
-        delay: milliseconds from the commit on for which the message is delayed; 0 for none, or ``UNTIL``.
+        copies: those that wait, at exchanges that delay the message.
     """
 
-    def __init__(self, message: Message, queues: list[Queue], durable: bool, route: Route) -> None:
+    def __init__(
+        self,
+        message: Message,
+        queues: list[Queue],
+        copies: tuple[WaitingCopy, ...],
+        durable: bool,
+        route: Route,
+    ) -> None:
         self.message = message
         self.queues = queues
+        self.copies = copies
         self.durable: bool = durable
         self.route = route
-        self.delay: i64 = 0
 
 
 class Transaction:

@@ -67,8 +67,15 @@ class Recovery(Protocol):
             ordered: True if of neighbours without an expiration only the last matters.
         """
 
-    def holds(self, queue_id: int) -> dict[int, int]:
-        """Give position and time, unix milliseconds, of what may wait for a retry; before ``pages``."""
+    def waiting(self, queue_id: int, now: int) -> Iterable[tuple[int, int, int, int, int, int]]:
+        """Give what waits for a retry, which is in no page then; before ``pages``.
+
+        Args:
+            now: unix milliseconds.
+
+        Returns:
+            Position, location, segment, share, time and returns (``paging.RETURN``) of each.
+        """
 
     def pages(self, queue_id: int, highest: int, absent: int) -> dict[int, list[Page]]:
         """Give the messages of a queue by priority."""
@@ -277,15 +284,13 @@ class Broker:
             limited = bool(queue.options.message_ttl >= 0)
             for at, arrived, expiration in store.deadlines(int(queue.id), limited, queue.ordered):
                 queue.restore_deadline(arrived, expiration, at)
-            holds = store.holds(int(queue.id))
-            if holds:
-                queue.restore_holds(holds)
+            queue.restore_waiting(store.waiting(int(queue.id), int(self.clock.wall)))
             chunks = store.chunks(int(queue.id))
             if chunks:
                 queue.restore_chunks(chunks)
             levels = store.pages(int(queue.id), int(queue.highest_level), int(queue.absent_level))
             queue.restore(levels, highest.get(queue.id, 0) + 1)
-            count += int(queue.ready_count())
+            count += int(queue.ready_count() + queue.delayed_count())
         return count
 
     def queues(self) -> Iterator[Queue]:

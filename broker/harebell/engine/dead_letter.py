@@ -199,9 +199,9 @@ def with_delivery_count(header: bytes, count: i64) -> bytes:
         return header
 
 
-def has_history(table: bytes) -> bool:
-    """Tell whether a header table may have an ``x-death`` in it."""
-    return table.find(DEATH) >= 0
+def has_history(header: bytes) -> bool:
+    """Tell whether a content header may have an ``x-death`` among its headers."""
+    return header.find(DEATH) >= 0
 
 
 def without_history(header: bytes) -> bytes:

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from harebell.content.message import Message
 from harebell.content.properties import Properties, parse_properties
 from harebell.engine.dead_letter import INVALID, DeadLetter, dead_letter
-from harebell.engine.delays import delay_of
+from harebell.engine.delay import WaitingCopy
 from harebell.engine.queues.queue import DeadLetterSink, Queue
 from harebell.engine.routing import Routing, enqueue_again, traverse, with_histories
 from harebell.errors import MalformedContent
@@ -30,9 +30,14 @@ REMEMBERED: Final = 1024
 
 
 class _Death:
-    """A message a queue gave up, not moved yet."""
+    """A message a queue gave up, not moved yet.
 
-    def __init__(self, queue: Queue, message: Message, position: i64, reason: str) -> None:
+    Attributes:
+        at_once: True if no exchange is to delay it.
+    """
+
+    def __init__(self, queue: Queue, message: Message, position: i64, reason: str, at_once: bool) -> None:
+        self.at_once: bool = at_once
         self.queue = queue
         self.message = message
         self.position: i64 = position
@@ -65,7 +70,8 @@ class _Move:
         """Tell whether the same becomes of another message of the queue, but for its body."""
         message = death.message
         return (
-            self.second == second
+            not death.at_once
+            and self.second == second
             and self.generation == generation
             and self.options is death.queue.options
             and self.reason == death.reason
@@ -109,7 +115,13 @@ class DeadLettering(DeadLetterSink):
             if position > 0:
                 queue.settle_dead(message, position)
             return
-        self._deaths.append(_Death(queue, message, position, reason))
+        self._deaths.append(_Death(queue, message, position, reason, False))
+        if not self._moving and self._holds == 0:
+            self._move_all()
+
+    def dead_at_once(self, queue: Queue, message: Message, reason: str) -> None:
+        """Dead-letter a message that a queue did not take after a delay; no exchange delays it again."""
+        self._deaths.append(_Death(queue, message, 0, reason, True))
         if not self._moving and self._holds == 0:
             self._move_all()
 
@@ -121,8 +133,9 @@ class DeadLettering(DeadLetterSink):
         now: i64 = self._clock.wall
         letter = dead_letter(message, "", INVALID, now // 1000, exchange, routing_key)
         letter.message.arrived = now
-        targets = with_histories(list(self._route(exchange, letter).queues))
-        if not targets:
+        routing = self._route(exchange, letter, now)
+        targets = with_histories(list(routing.queues))
+        if not targets and not routing.waits:
             self.dropped += 1
             return 0
         self.moved += 1
@@ -130,7 +143,7 @@ class DeadLettering(DeadLetterSink):
         self._journal.begin_transaction()
         lsn: i64 = 0
         try:
-            self._enqueue(letter.message, targets)
+            self._enqueue(letter.message, targets, self._copies(letter, routing))
             while self._deaths:
                 self._move(self._deaths.popleft())
         finally:
@@ -161,8 +174,9 @@ class DeadLettering(DeadLetterSink):
     def _move(self, death: _Death) -> None:
         queue = death.queue
         name = queue.options.dead_letter_exchange
-        if name is not None and not self._delayed(death, name):
+        if name is not None:
             now: i64 = self._clock.wall
+            copies: tuple[WaitingCopy, ...] = ()
             latest = self._latest.get(queue.id)
             if latest is not None and latest.fits(death, now // 1000, self._vhost.generation):
                 like = latest.letter
@@ -171,63 +185,58 @@ class DeadLettering(DeadLetterSink):
             else:
                 letter = self._letter(death, name, now // 1000)
                 message = letter.message
-                targets = self._targets(death, name, now // 1000, letter)
+                routing = self._route(name, letter, -1 if death.at_once else now)
+                targets = self._targets(death, now // 1000, letter, routing)
+                copies = self._copies(letter, routing)
             message.arrived = now
-            if targets:
+            if targets or copies:
                 self.moved += 1
-                self._enqueue(message, targets)
+                self._enqueue(message, targets, copies)
             else:
                 self.dropped += 1
         if death.position > 0:
             queue.settle_dead(death.message, death.position)
-
-    def _delayed(self, death: _Death, name: str) -> bool:
-        """Have a letter wait if the dead-letter exchange delays it; False if it does not."""
-        exchange = self._vhost.exchanges.get(name)
-        delays = self._vhost.delays
-        options = None if exchange is None else exchange.options
-        if options is None or not options.delayed or delays is None:
-            return False
-        now: i64 = self._clock.wall
-        letter = self._letter(death, name, now // 1000).message
-        try:
-            delay = delay_of(parse_properties(letter.header), letter.header, options, now)
-        except MalformedContent:
-            return False
-        if delay is None:
-            return False
-        message = Message(letter.address, delay.header, letter.body, letter.persistent)
-        message.arrived = delay.until
-        self.moved += 1
-        self._enqueue(message, [delays.queue_of(name)])
-        return True
 
     def _letter(self, death: _Death, name: str, second: i64) -> DeadLetter:
         queue = death.queue
         key = queue.options.dead_letter_routing_key
         return dead_letter(death.message, queue.name, death.reason, second, name, key)
 
-    def _targets(self, death: _Death, name: str, second: i64, letter: DeadLetter) -> list[Queue]:
+    def _targets(self, death: _Death, second: i64, letter: DeadLetter, routing: Routing) -> list[Queue]:
         """Find the queues that take a letter, and remember it if its like would go to the same ones."""
-        routing = self._route(name, letter)
         targets = with_histories([target for target in routing.queues if not letter.would_cycle(target.name)])
-        if not routing.dynamic:
+        if not routing.dynamic and not death.at_once:
             if len(self._latest) >= REMEMBERED:
                 self._latest.clear()
             self._latest[death.queue.id] = _Move(death, second, self._vhost.generation, letter, targets)
         return targets
 
-    def _enqueue(self, message: Message, targets: list[Queue]) -> None:
+    def _copies(self, letter: DeadLetter, routing: Routing) -> tuple[WaitingCopy, ...]:
+        """Make what waits at exchanges that delay a letter."""
+        delays = self._vhost.delays
+        if not routing.waits or delays is None:
+            return ()
+        return delays.copies(letter.message, letter.keys, routing.waits)
+
+    def _enqueue(self, message: Message, targets: list[Queue], copies: tuple[WaitingCopy, ...]) -> None:
         """Put a letter into its queues; none refuses it, for it would be lost.
 
         A length limit with ``reject-publish`` is for publishers; a dead letter may exceed it, as a message
         that comes back may.
         """
-        enqueue_again(message, targets, self._journal)
+        for copy in copies:
+            enqueue_again(copy.message, [copy.queue], self._journal)
+        if targets:
+            enqueue_again(message, targets, self._journal)
 
-    def _route(self, name: str, letter: DeadLetter) -> Routing:
+    def _route(self, name: str, letter: DeadLetter, now: i64) -> Routing:
+        """Find where a letter goes.
+
+        Args:
+            now: unix milliseconds; negative if no exchange is to delay it.
+        """
         vhost = self._vhost
-        routing = Routing()
+        routing = Routing(now)
         if name == "":
             for key in letter.keys:
                 queue = vhost.queues.get(key)

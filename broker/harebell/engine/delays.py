@@ -1,24 +1,23 @@
 """Delayed messages of one virtual host: which messages wait, where they wait, and where they go then.
 
-A message is delayed at the exchange it is published or dead-lettered to, if that is of the type
-``x-delayed-message`` or has the option ``delayed`` or ``delay``.  It is routed when its time has come, with
-the bindings of that moment.  Leaving the hidden queue and entering the others is one step in the journal.
+A message is delayed at each exchange it is routed through that is of the type ``x-delayed-message`` or has
+the option ``delayed`` or ``delay``.  It is routed on from there when its time has come, with the bindings of
+that moment, and no exchange behind delays it once more: so whatever is bound to what, it waits once on each
+way.  Leaving the hidden queue and entering the others is one step in the journal.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
 from harebell.content.message import Message
-from harebell.content.properties import Properties, parse_properties, with_header, without_headers
-from harebell.content.table import Timestamp, encode_value, find_entry
-from harebell.engine.arguments import DELAY, DELIVER_AT
+from harebell.content.properties import Properties, parse_properties, without_headers
+from harebell.content.table import find_entry
 from harebell.engine.commands import DeclareDelays, DeleteDelays
-from harebell.engine.dead_letter import DEATH
-from harebell.engine.options import ExchangeOptions
+from harebell.engine.dead_letter import DEATH, INVALID
+from harebell.engine.delay import Wait, WaitingCopy
 from harebell.engine.queues.delayed import DelayedQueue, DueSink
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stock import Entry
@@ -31,106 +30,25 @@ from harebell.engine.routing import (
     traverse,
     with_histories,
 )
+from harebell.engine.schema_checks import asks_for_check, explained, problems_of
 from harebell.errors import MalformedContent
 
 if TYPE_CHECKING:
     from harebell.engine.broker import Broker
+    from harebell.engine.exchanges.exchange import Exchange
+    from harebell.engine.exchanges.recent_history import RecentHistoryExchange
     from harebell.engine.vhost import Vhost
 
-LONGEST: Final = 1 << 50
-"""Milliseconds of the longest delay, and the latest time: some ten thousand years."""
-
-_DELAY_KEY: Final = DELAY.encode()
-_DELAY_ENTRY: Final = bytes([len(_DELAY_KEY)]) + _DELAY_KEY
 DEATH_ENTRY: Final = bytes([len(DEATH)]) + DEATH
-_DELIVER_AT_KEY: Final = DELIVER_AT.encode()
-_DELIVER_AT_ENTRY: Final = bytes([len(_DELIVER_AT_KEY)]) + _DELIVER_AT_KEY
 
 CARBON_COPIES: Final = ("CC", "BCC")
-
-
-class Delay:
-    """For how long a message is delayed.
-
-    Attributes:
-        milliseconds: from now on; 0 if it is delayed until a time.
-        until: unix milliseconds when it is to be routed.
-        header: its content header from now on.
-    """
-
-    def __init__(self, milliseconds: i64, until: i64, header: bytes) -> None:
-        self.milliseconds: i64 = milliseconds
-        self.until: i64 = until
-        self.header = header
-
-
-def delay_of(properties: Properties, header: bytes, options: ExchangeOptions, now: i64) -> Delay | None:
-    """Tell for how long an exchange delays a message; None if it does not.
-
-    The header ``x-delay`` counts if it is a positive number, in any form a newer plugin takes, and comes out
-    negative (so the plugin marks it); else ``x-deliver-at`` if it is later than now; else the exchange's own
-    delay, unless ``x-delay`` is zero or no number.
-
-    Args:
-        properties: the message's.
-        header: its content header, as it is to be sent on.
-        options: the exchange's.
-        now: unix milliseconds.
-    """
-    default = True
-    if properties.headers_start >= 0:
-        raw = properties.raw_headers()
-        if raw.find(_DELAY_ENTRY) >= 0 or raw.find(_DELIVER_AT_ENTRY) >= 0:
-            headers = properties.headers()
-            if DELAY in headers:
-                milliseconds = whole_number(headers[DELAY])
-                if milliseconds is not None and milliseconds > 0:
-                    marked = with_header(header, _DELAY_KEY, encode_value(-milliseconds))
-                    return Delay(milliseconds, now + milliseconds, marked)
-                # A negative one tells of an earlier delay that is over.
-                default = milliseconds is not None and milliseconds < 0
-            if DELIVER_AT in headers:
-                until = _time(headers[DELIVER_AT])
-                if until > now:
-                    return Delay(0, until, header)
-    own: i64 = options.delay
-    if own > 0 and default:
-        return Delay(own, now + own, header)
-    return None
-
-
-def whole_number(value: object) -> int | None:
-    """Read a delay: a number, or a text that is one, cut off at its point; None if it is neither."""
-    if isinstance(value, (bool, Timestamp)):
-        return None
-    number: int | None = None
-    if isinstance(value, int):
-        number = value
-    elif isinstance(value, (float, Decimal)):
-        try:
-            number = int(value)
-        except (ValueError, OverflowError):
-            return None
-    elif isinstance(value, (str, bytes)) and 0 < len(value) <= 20:
-        try:
-            number = int(value)
-        except ValueError:
-            return None
-    return number if number is None else min(number, LONGEST)
-
-
-def _time(value: object) -> int:
-    """Read a time, a timestamp or unix milliseconds; 0 if it is neither."""
-    if isinstance(value, Timestamp):
-        return min(int(value) * 1000, LONGEST)
-    found = value if isinstance(value, int) and not isinstance(value, bool) else 0
-    return min(found, LONGEST)
 
 
 class _Way:
     """Where the latest message of an exchange went: the next one is often its like."""
 
-    def __init__(self, address: bytes, generation: i64, targets: list[Queue]) -> None:
+    def __init__(self, exchange: Exchange, address: bytes, generation: i64, targets: list[Queue]) -> None:
+        self.exchange = exchange
         self.address = address
         self.generation: i64 = generation
         self.targets = targets
@@ -145,8 +63,8 @@ class Delays(DueSink):
 
     Attributes:
         queues: the hidden queues by the name of their exchange.
-        routed: delayed messages that some queue took.
-        dropped: those that none took: no exchange, or no binding.
+        routed: delayed messages that some queue took, or gave up as dead letters.
+        dropped: those that none took: no exchange, no binding, or a schema.
     """
 
     def __init__(self, broker: Broker, vhost: Vhost) -> None:
@@ -165,6 +83,20 @@ class Delays(DueSink):
             self._broker.commit(DeclareDelays(self._vhost.name, exchange, number), True)
             found = self.queues[exchange]
         return found
+
+    def copies(self, message: Message, keys: list[str], waits: list[Wait]) -> tuple[WaitingCopy, ...]:
+        """Make the copies of a message that wait.
+
+        Args:
+            message: as queues get it that take it at once.
+            keys: what it is routed with.
+            waits: the exchanges that delay it.
+        """
+        found: list[WaitingCopy] = []
+        for wait in waits:
+            queue = self.queue_of(wait.exchange.name)
+            found.append(WaitingCopy(wait.copy(message, keys), queue, wait.milliseconds))
+        return tuple(found)
 
     def count(self) -> i64:
         """Messages that wait."""
@@ -212,19 +144,35 @@ class Delays(DueSink):
         message = Message(waited.address, header, waited.body, waited.persistent)
         message.arrived = self._broker.clock.wall
         way = self._way
+        remembering: list[RecentHistoryExchange] = []
         plain = len(keys) == 1
-        if plain and way is not None and way.generation == vhost.generation and way.address == waited.address:
+        if (
+            plain
+            and way is not None
+            and way.exchange is exchange
+            and way.generation == vhost.generation
+            and way.address == waited.address
+        ):
             targets = way.targets
         else:
             routing = Routing()
             traverse(exchange, keys, properties, vhost.exchanges.get, routing)
             targets = with_histories(list(routing.queues))
-            for remembering in routing.remembering:
-                remembering.remember(message, properties)
+            remembering = routing.remembering
             if plain and not routing.dynamic:
-                self._way = _Way(waited.address, vhost.generation, targets)
+                self._way = _Way(exchange, waited.address, vhost.generation, targets)
+        letter = properties.headers_start >= 0 and _is_dead_letter(properties)
+        unfit = False
+        dead = False
+        if asks_for_check(targets):
+            fitting, dead = self._fitting(message, properties, targets, letter)
+            unfit = not fitting
+            targets = fitting
+        if not unfit:
+            for each in remembering:
+                each.remember(message, properties)
         exchange.tally.routed += len(targets)
-        if not targets:
+        if not targets and not dead:
             self.dropped += 1
             exchange.tally.dropped += 1
             return
@@ -232,7 +180,37 @@ class Delays(DueSink):
         if properties.expiration_at >= 0:
             for target in targets:
                 target.expect_deadlines()
-        self._enqueue(message, targets, properties.headers_start >= 0 and _is_dead_letter(properties))
+        self._enqueue(message, targets, letter)
+
+    def _fitting(
+        self, message: Message, properties: Properties, targets: list[Queue], letter: bool
+    ) -> tuple[list[Queue], bool]:
+        """Hold a message against the schemas of its queues: nobody is left to be told that it does not fit.
+
+        It is dead-lettered, at once even if that exchange delays, or dropped.  A dead letter that would be
+        dropped is taken: dead letters are not lost for a schema.
+
+        Returns:
+            The queues that take it, and whether it was dead-lettered.
+        """
+        vhost = self._vhost
+        problems = problems_of(vhost, self._broker.schemas.of(vhost.name), properties, message, targets)
+        dead = False
+        left: dict[Queue, None] = {}
+        for queue, found in problems.items():
+            sink = queue.dead_letters
+            dies = sink is not None and queue.options.dead_letter_exchange is not None
+            if letter and not dies:
+                continue
+            queue.invalid += 1
+            queue.count_death(INVALID)
+            left[queue] = None
+            if queue.history is not None:
+                left[queue.history] = None
+            if dies and sink is not None:
+                sink.dead_at_once(queue, _told(message, found), INVALID)
+                dead = True
+        return [queue for queue in targets if queue not in left], dead
 
     def _enqueue(self, message: Message, targets: list[Queue], letter: bool) -> None:
         """Put a message into its queues; a full one must not refuse it: its publisher was told it is safe.
@@ -284,6 +262,14 @@ def delete_delays(vhost: Vhost, exchange: str) -> None:
         queue = vhost.delays.queues.pop(exchange, None)
         if queue is not None:
             queue.drop_all()
+
+
+def _told(message: Message, found: str) -> Message:
+    try:
+        return explained(message, found)
+    except MalformedContent:
+        # It was accepted once, so it travels on; there is no place in it for an explanation.
+        return message
 
 
 def _is_dead_letter(properties: Properties) -> bool:

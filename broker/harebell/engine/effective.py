@@ -160,15 +160,13 @@ def effective_exchange_values(arguments: Table, policy: Policy | None) -> list[E
     return values
 
 
-def effective_exchange_options(
-    arguments: Table, policy: Policy | None, delayed: bool = False
-) -> ExchangeOptions | None:
+def effective_exchange_options(values: list[EffectiveValue], delayed: bool = False) -> ExchangeOptions | None:
     """Work out the options of an exchange; None if nothing is set.
 
     Args:
+        values: what it has values for.
         delayed: True if its type says that it delays messages, whatever else is set.
     """
-    values = effective_exchange_values(arguments, policy)
     if not values and not delayed:
         return None
     options = ExchangeOptions()

@@ -61,13 +61,14 @@ def refresh_exchange(vhost: Vhost, exchange: Exchange) -> bool:
     policy = vhost.policies.regular.for_exchange(exchange.name)
     found = effective_alternate(exchange.arguments, policy)
     alternate = None if found is None else str(found.value)
-    values = [(value.key, value.value) for value in effective_exchange_values(exchange.arguments, policy)]
+    effective = effective_exchange_values(exchange.own_arguments(), policy)
+    values = [(value.key, value.value) for value in effective]
     missing = exchange.delays_always and exchange.options is None
     changed = missing or alternate != exchange.alternate or values != exchange.option_values
     exchange.alternate = alternate
     if changed:
         exchange.option_values = values
-        exchange.options = effective_exchange_options(exchange.arguments, policy, exchange.delays_always)
+        exchange.options = effective_exchange_options(effective, exchange.delays_always)
     return changed
 
 

@@ -13,16 +13,21 @@ from typing import Final, NamedTuple
 from harebell.content.message import Message, address
 from harebell.content.properties import Properties, parse_properties, with_header
 from harebell.content.table import Table, encode_value
+from harebell.engine.broker import Broker
+from harebell.engine.delay import WaitingCopy
+from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.queues.queue import Queue
+from harebell.engine.queues.stock import Entry
 from harebell.engine.routing import (
     Routing,
     enqueue_again,
     traverse,
     with_histories,
 )
+from harebell.engine.schema_checks import asks_for_check, problem_of_exchange, problems_of
 from harebell.engine.vhost import Vhost
 from harebell.errors import MalformedContent
-from harebell.ports import Clock, Journal
+from harebell.paging import PageUnreadable
 
 MOVED: Final = "moved"
 UNROUTABLE: Final = "unroutable"
@@ -130,19 +135,37 @@ def origin(deaths: tuple[Death, ...]) -> tuple[str, list[str]] | None:
     return None
 
 
-def destinations(
-    vhost: Vhost, queue: Queue, found: Waiting, to: Target | None, again: bool = True
-) -> tuple[Message, list[Queue]] | None:
+class Way(NamedTuple):
+    """Where a message is to go, and as what.
+
+    Attributes:
+        message: with its new address and header.
+        queues: that would take it at once.
+        copies: what would wait at exchanges that delay it.
+        exchange: the one it is sent to; None for the default exchange.
+        properties: its own.
+    """
+
+    message: Message
+    queues: list[Queue]
+    copies: tuple[WaitingCopy, ...]
+    exchange: Exchange | None
+    properties: Properties
+
+
+def way_of(
+    vhost: Vhost, queue: Queue, found: Waiting, to: Target | None, again: bool, now: int
+) -> Way | None:
     """Make what a message is sent back as, and find the queues that would take it.
 
     Args:
         queue: where it is; never among those that take it.
         to: where it is to go; None for where it came from.
         again: whether it is sent back, which is counted in its header, or only moved.
+        now: unix milliseconds.
 
     Returns:
-        The message with its new address and header and its queues; None if it cannot be told or there is no
-        such exchange.
+        Its way; None if it cannot be told or there is no such exchange.
     """
     at = origin(found.deaths) if to is None else (to.exchange, [to.routing_key])
     if at is None:
@@ -153,19 +176,49 @@ def destinations(
     if exchange_name == "":
         named = [vhost.queues.get(key) for key in keys]
         queues = [target for target in named if target is not None and target is not queue]
-        return message, with_histories(list(dict.fromkeys(queues)))
+        return Way(message, with_histories(list(dict.fromkeys(queues))), (), None, _properties(message))
     exchange = vhost.exchanges.get(exchange_name)
     if exchange is None:
         return None
-    try:
-        properties = parse_properties(message.header)
-    except MalformedContent:
-        properties = Properties(message.header)
-    routing = Routing()
+    properties = _properties(message)
+    routing = Routing(now)
     traverse(exchange, keys, properties, vhost.exchanges.get, routing)
     for remembering in routing.remembering:
         remembering.remember(message, properties)
-    return message, with_histories([target for target in routing.queues if target is not queue])
+    queues = with_histories([target for target in routing.queues if target is not queue])
+    copies: tuple[WaitingCopy, ...] = ()
+    if routing.waits and vhost.delays is not None:
+        copies = vhost.delays.copies(message, keys, routing.waits)
+    return Way(message, queues, copies, exchange, properties)
+
+
+def _properties(message: Message) -> Properties:
+    try:
+        return parse_properties(message.header)
+    except MalformedContent:
+        return Properties(message.header)
+
+
+def _refused(broker: Broker, vhost: Vhost, way: Way) -> bool:
+    """Tell whether a queue is full, or the message does not fit a schema on its way."""
+    message = way.message
+    if any(target.refuses(message) for target in way.queues):
+        return True
+    options = None if way.exchange is None else way.exchange.options
+    if options is None and not asks_for_check(way.queues):
+        return False
+    registry = broker.schemas.of(vhost.name)
+    return bool(
+        problem_of_exchange(vhost, registry, way.properties, message, options)
+        or problems_of(vhost, registry, way.properties, message, way.queues)
+    )
+
+
+def _withdrawn(queue: Queue, position: int) -> Entry | None:
+    try:
+        return queue.withdraw_waiting(position)
+    except PageUnreadable:
+        return None
 
 
 def _counted(found: Waiting) -> bytes:
@@ -177,9 +230,8 @@ def _counted(found: Waiting) -> bytes:
 
 
 def redrive(
+    broker: Broker,
     vhost: Vhost,
-    journal: Journal,
-    clock: Clock,
     queue: Queue,
     batch: list[Waiting],
     to: Target | None,
@@ -187,40 +239,44 @@ def redrive(
 ) -> dict[str, int]:
     """Send messages back, and count what came of them; it is one step in the journal.
 
-    What no queue takes, or one refuses because it is full, stays where it is.
+    What no queue takes stays where it is, and so does what one refuses because it is full or has a schema
+    that the message does not fit.  Exchanges delay what is sent back as what is published.
 
     Args:
         vhost, queue: where they are.
         batch: each at most once.
         to: where they are to go; None for where they came from.
-        again: as for ``destinations``.
+        again: as for ``way_of``.
 
     Returns:
-        How many were ``MOVED``, ``UNROUTABLE``, ``REFUSED``, or ``GONE`` because a consumer had them first.
+        How many were ``MOVED``, ``UNROUTABLE``, ``REFUSED``, or ``GONE`` because a consumer had them first or
+        the disk does not give them.
     """
-    made = {found.position: destinations(vhost, queue, found, to, again) for found in batch}
-    ways = {position: way for position, way in made.items() if way is not None and way[1]}
+    journal, now = broker.journal, int(broker.clock.wall)
+    made = {found.position: way_of(vhost, queue, found, to, again, now) for found in batch}
+    ways = {at: way for at, way in made.items() if way is not None and (way.queues or way.copies)}
     counts = {MOVED: 0, UNROUTABLE: len(batch) - len(ways), REFUSED: 0, GONE: 0}
     journal.begin_transaction()
     try:
-        waits = queue.retry_times()
-        until = {position: waits[position] for position in ways if position in waits}
+        until = {position: at for position in ways if (at := int(queue.waits_until(position)))}
         taken = queue.withdraw(sorted(ways))
-        taken += [entry for entry in map(queue.withdraw_waiting, until) if entry is not None]
+        taken += [entry for position in until if (entry := _withdrawn(queue, position)) is not None]
         counts[GONE] = len(ways) - len(taken)
         for entry in taken:
             position, original, _ = entry
-            message, targets = ways[position]
-            if any(target.refuses(message) for target in targets):
+            way = ways[position]
+            if _refused(broker, vhost, way):
                 counts[REFUSED] += 1
                 if position in until:
                     queue.wait_again(entry, until[position])
                 else:
                     queue.reinstate(entry)
                 continue
-            message.arrived = clock.wall
+            way.message.arrived = now
             # It may come back to a queue that knows its id.
-            enqueue_again(message, targets, journal)
+            enqueue_again(way.message, way.queues, journal)
+            for copy in way.copies:
+                enqueue_again(copy.message, [copy.queue], journal)
             queue.settle_dead(original, position)
             counts[MOVED] += 1
     finally:

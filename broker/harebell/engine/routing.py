@@ -2,7 +2,8 @@
 
 Routing collects a *set* of queues: one copy per queue however many bindings match.  Exchange-to-exchange
 bindings are followed with a worklist that visits each exchange once; an exchange that matches nothing
-hands over to its alternate exchange, each at most once (RabbitMQ's rules).
+hands over to its alternate exchange, each at most once (RabbitMQ's rules).  An exchange that delays the
+message hands on nothing: a copy waits there and goes on from there (as RabbitMQ's plugin does it).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mypy_extensions import i64
 from harebell.content.message import Message
 from harebell.content.properties import Properties
 from harebell.engine.counters import Tally
+from harebell.engine.delay import Wait, WaitingCopy, wait_of
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
 from harebell.engine.queues.id_window import IdWindow
@@ -119,12 +121,34 @@ def any_durable(queues: list[Queue]) -> bool:
 
 
 class Routing:
-    """The result of one traversal: queues in order of discovery, and whether it may be cached."""
+    """The result of one traversal.
 
-    def __init__(self) -> None:
+    Attributes:
+        now: unix milliseconds; negative if no exchange delays: of a message that has waited.
+        queues: in order of discovery.
+        dynamic: True if it depends on more than the keys, so that it must not be cached.
+        remembering: exchanges that remember the message.
+        waits: exchanges that delay it.
+    """
+
+    def __init__(self, now: i64 = -1) -> None:
+        self.now: i64 = now
         self.queues: dict[Queue, None] = {}
         self.dynamic: bool = False
         self.remembering: list[RecentHistoryExchange] = []
+        self.waits: list[Wait] = []
+
+    def delays(self, exchange: Exchange, properties: Properties) -> bool:
+        """Tell whether an exchange on the way delays the message, and note it."""
+        options = exchange.options
+        if self.now < 0 or options is None or not options.delayed:
+            return False
+        self.dynamic = True
+        wait = wait_of(properties, exchange, options, self.now)
+        if wait is None:
+            return False
+        self.waits.append(wait)
+        return True
 
 
 def traverse(
@@ -139,15 +163,23 @@ def traverse(
     Args:
         exchange: where the message was published.
         keys: the routing key, then those of CC and BCC.
-        properties: the message's properties; None while only static routing is wanted.
+        properties: the message's properties; None while only static routing is wanted, of messages that
+            ``exchange`` itself does not delay.
         find_exchange: looks up an alternate exchange by name.
-        routing: takes the result; ``dynamic`` is set if any exchange met is dynamic.
+        routing: takes the result; ``dynamic`` is set if any exchange met is dynamic, or may delay.
     """
     work: list[Exchange] = [exchange]
     seen: set[Exchange] = {exchange}
     while work:
         current = work.pop()
         found = False
+        if properties is None:
+            options = current.options
+            if options is not None and options.delayed and current is not exchange:
+                routing.dynamic = True
+                return
+        elif routing.delays(current, properties):
+            continue
         if current.dynamic:
             routing.dynamic = True
             if properties is None:
@@ -219,6 +251,44 @@ def enqueue_again(message: Message, queues: list[Queue], journal: Journal) -> No
                 journal.enqueue(queue.id, queue.next_position)
         journal.end_message()
     _take_in_several(message, queues)
+
+
+def enqueue_with_copies(
+    message: Message,
+    queues: list[Queue],
+    copies: tuple[WaitingCopy, ...],
+    durable: bool,
+    journal: Journal,
+    ids: IdWindow | None,
+) -> i64:
+    """Give a published message to its queues, and its copies to where they wait: all of it in one step.
+
+    Args:
+        copies: of messages that exchanges delay.
+        durable: True if any of ``queues`` is.
+        ids: as for ``enqueue``.
+
+    Returns:
+        As ``enqueue``; where a queue refuses the message, its copies wait nevertheless.
+    """
+    if not copies:
+        return enqueue(message, queues, durable, journal, ids)
+    first = copies[0]
+    if not queues and len(copies) == 1:
+        return enqueue(first.message, [first.queue], True, journal, ids)
+    lsn: i64 = 0
+    end: i64 = 0
+    journal.begin_transaction()
+    try:
+        if queues:
+            lsn = enqueue(message, queues, durable, journal, ids)
+            ids = None
+        for copy in copies:
+            enqueue(copy.message, [copy.queue], True, journal, ids)
+            ids = None
+    finally:
+        end = journal.end_transaction()
+    return lsn if lsn < 0 else max(lsn, end)
 
 
 def known_already(ids: IdWindow, tally: Tally) -> i64:

@@ -9,6 +9,7 @@ from mypy_extensions import i64
 from harebell.content.properties import Properties
 from harebell.content.table import Table
 from harebell.engine.counters import VhostCounters
+from harebell.engine.delay import Wait
 from harebell.engine.destination import Destination
 from harebell.engine.exchanges.exchange import Exchange
 from harebell.engine.exchanges.recent_history import RecentHistoryExchange
@@ -252,15 +253,16 @@ class Vhost:
                     raise topic_refused(key, exchange.name, self.name, user)
 
     def route_content(
-        self, user: User, route: Route, properties: Properties, keys: list[str]
-    ) -> tuple[list[Queue], list[RecentHistoryExchange]]:
-        """Route one message that needs a look at its content: CC, BCC or a dynamic exchange.
+        self, user: User, route: Route, properties: Properties, keys: list[str], now: i64
+    ) -> tuple[list[Queue], list[RecentHistoryExchange], list[Wait]]:
+        """Route one message that needs a look at its content: CC, BCC, a dynamic exchange, or a delay.
 
         Args:
             keys: the routing key and those of CC and BCC.
+            now: unix milliseconds.
 
         Returns:
-            The queues, and the exchanges that remember the message.
+            The queues, the exchanges that remember the message, and those that delay it.
 
         Raises:
             BrokerError: ACCESS_REFUSED if topic permissions forbid one of the keys.
@@ -272,11 +274,11 @@ class Vhost:
                 queue = self.reply_queues.get(key) or self.queues.get(key)
                 if queue is not None:
                     found[queue] = None
-            return with_histories(list(found)), []
+            return with_histories(list(found)), [], []
         self.check_keys(user, exchange, keys)
-        routing = Routing()
+        routing = Routing(now)
         traverse(exchange, keys, properties, self.exchanges.get, routing)
-        return with_histories(list(routing.queues)), routing.remembering
+        return with_histories(list(routing.queues)), routing.remembering, routing.waits
 
 
 def _limit(limits: Table, name: str) -> i64:

@@ -348,11 +348,16 @@ DELAYS: Final = Family(
             "Those of them that are on disk only until then",
             _paged,
         ),
-        Metric("delayed_messages_routed_total", COUNTER, "Delayed messages that some queue took", _routed),
+        Metric(
+            "delayed_messages_routed_total",
+            COUNTER,
+            "Delayed messages that some queue took, or gave up as dead letters",
+            _routed,
+        ),
         Metric(
             "delayed_messages_dropped_total",
             COUNTER,
-            "Delayed messages whose exchange was gone at their time, or had no binding for them",
+            "Delayed messages whose exchange was gone at their time, or that no queue took",
             _dropped,
         ),
     ),

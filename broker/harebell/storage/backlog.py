@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
-from librt.vecs import append, vec
-from mypy_extensions import i32, i64, u8
+from mypy_extensions import i32, i64
 
 from harebell.paging import FLAGGED, PAGE_MESSAGES, PAGE_OCTETS, RETURN, KeptChunk, Page
+from harebell.storage.backlog_chunk import SETTLED, Chunk
 
 CHUNK_MESSAGES: Final = 4095
 """Messages of a chunk; more are never in one.  A vec grows to one less than a power of two."""
@@ -23,216 +23,8 @@ CHUNK_MESSAGES: Final = 4095
 WORTH_COMPACTING: Final = 64
 """Slots from which on a chunk gives up those of settled messages."""
 
-ROOM_KEPT: Final = 256
-"""Slots whose memory an empty chunk keeps."""
-
 HEADER_ESTIMATE: Final = 32
 """Octets of a message's header, for pages: recovery does not keep them."""
-
-_POSITION: Final = 0
-_LOCATION: Final = 1
-_ARRIVED: Final = 2
-_SIZES: Final = 3
-_WORDS: Final = 4
-_LOW_HALF: Final = 0xFFFFFFFF
-_SETTLED: Final = -1
-_MOST_RETURNS: Final = 0x7FFFFFFF
-
-
-class Chunk:
-    """Neighbouring messages of one queue by slot, in order; those settled keep their slot for a while.
-
-    Attributes:
-        count: slots in use.
-        alive: how many of them hold a message.
-        low: no slot before this one holds a message.
-        last: no position in the chunk is higher; kept when it is empty.
-    """
-
-    def __init__(self) -> None:
-        self.count: i64 = 0
-        self.alive: i64 = 0
-        self.low: i64 = 0
-        self.last: i64 = -1
-        # Per slot: position, location (-1 once settled), arrived, octets << 32 | share.
-        self._rows: vec[i64] = vec[i64]()
-        # Filled on demand, up to the highest slot that needed it.
-        self._returns: vec[i32] = vec[i32]()
-        self._priorities: vec[u8] = vec[u8]()
-        self._expirations: vec[i64] = vec[i64]()
-
-    def position(self, slot: i64) -> i64:
-        """Give the position of a slot."""
-        return self._rows[slot * _WORDS + _POSITION]
-
-    def location(self, slot: i64) -> i64:
-        """Give where the record of a slot's message is; -1 if it was settled."""
-        return self._rows[slot * _WORDS + _LOCATION]
-
-    def arrived(self, slot: i64) -> i64:
-        """Give the unix milliseconds when the message arrived; 0 if it was not noted."""
-        return self._rows[slot * _WORDS + _ARRIVED]
-
-    def octets(self, slot: i64) -> i64:
-        """Give the octets of the message's body."""
-        return (self._rows[slot * _WORDS + _SIZES] >> 32) & _LOW_HALF
-
-    def share(self, slot: i64) -> i64:
-        """Give the octets of the message's record for each queue that took it."""
-        return self._rows[slot * _WORDS + _SIZES] & _LOW_HALF
-
-    def returned(self, slot: i64) -> i64:
-        """Give how often the message came back, see ``paging.RETURN``."""
-        returns = self._returns
-        return i64(returns[slot]) if slot < len(returns) else 0
-
-    def priority(self, slot: i64) -> i64:
-        """Give the message's priority, 0 if it has none."""
-        priorities = self._priorities
-        return i64(priorities[slot]) if slot < len(priorities) else 0
-
-    def expiration(self, slot: i64) -> i64:
-        """Give the message's expiration in milliseconds, -1 if it has none."""
-        expirations = self._expirations
-        return expirations[slot] if slot < len(expirations) else -1
-
-    def has_expirations(self) -> bool:
-        """Tell whether some message may have an expiration."""
-        return len(self._expirations) > 0
-
-    def first_from(self, position: i64) -> i64:
-        """Give the first slot whose position is not lower; ``count`` if there is none."""
-        rows = self._rows
-        count: i64 = self.count
-        if count == 0:
-            return 0
-        # Mostly neighbours have neighbouring positions.
-        guess: i64 = position - rows[_POSITION]
-        if guess <= 0:
-            return 0
-        if guess < count and rows[guess * _WORDS + _POSITION] == position:
-            return guess
-        low: i64 = 0
-        high: i64 = count
-        while low < high:
-            middle: i64 = (low + high) >> 1
-            if rows[middle * _WORDS + _POSITION] < position:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def add(self, position: i64, location: i64, sizes: i64, arrived: i64) -> None:
-        """Append a message; its position is higher than all others here."""
-        rows = self._rows
-        count: i64 = self.count
-        at: i64 = count * _WORDS
-        if at < len(rows):
-            rows[at + _POSITION] = position
-            rows[at + _LOCATION] = location
-            rows[at + _ARRIVED] = arrived
-            rows[at + _SIZES] = sizes
-        else:
-            rows = append(rows, position)
-            rows = append(rows, location)
-            rows = append(rows, arrived)
-            self._rows = append(rows, sizes)
-        self.count = count + 1
-        self.alive += 1
-        self.last = position
-
-    def replace(self, slot: i64, location: i64, sizes: i64) -> None:
-        """A message's record is another one now."""
-        self._rows[slot * _WORDS + _LOCATION] = location
-        self._rows[slot * _WORDS + _SIZES] = sizes
-
-    def set_returned(self, slot: i64, value: i64) -> None:
-        """Set how often a message came back."""
-        returns = self._returns
-        if slot >= len(returns):
-            while len(returns) <= slot:
-                returns = append(returns, i32(0))
-            self._returns = returns
-        returns[slot] = i32(value if value < _MOST_RETURNS else _MOST_RETURNS)
-
-    def describe(self, slot: i64, priority: i64, expiration: i64) -> None:
-        """Set a message's priority and expiration."""
-        if priority > 0 or slot < len(self._priorities):
-            priorities = self._priorities
-            while len(priorities) <= slot:
-                priorities = append(priorities, u8(0))
-            priorities[slot] = u8(priority & 0xFF)
-            self._priorities = priorities
-        if expiration >= 0 or slot < len(self._expirations):
-            expirations = self._expirations
-            while len(expirations) <= slot:
-                expirations = append(expirations, i64(-1))
-            expirations[slot] = expiration
-            self._expirations = expirations
-
-    def settle(self, first: i64, beyond: i64) -> i64:
-        """Settle the positions from ``first`` up to ``beyond``; give how many were held."""
-        slot: i64 = self.first_from(first)
-        if slot < self.low:
-            slot = self.low
-        rows = self._rows
-        count: i64 = self.count
-        gone: i64 = 0
-        start = slot
-        while slot < count and rows[slot * _WORDS + _POSITION] < beyond:
-            if rows[slot * _WORDS + _LOCATION] != _SETTLED:
-                rows[slot * _WORDS + _LOCATION] = _SETTLED
-                gone += 1
-            slot += 1
-        if start <= self.low:
-            self.low = slot
-        self.alive -= gone
-        return gone
-
-    def clear(self) -> None:
-        """Forget every slot, but keep a little room for a queue that is short all the time."""
-        if len(self._rows) > ROOM_KEPT * _WORDS:
-            self._rows = vec[i64]()
-        self.count = 0
-        self.alive = 0
-        self.low = 0
-        self._returns = vec[i32]()
-        self._priorities = vec[u8]()
-        self._expirations = vec[i64]()
-
-    def living(self) -> Chunk:
-        """Give a chunk of the messages that are alive."""
-        found = Chunk()
-        self._copy(self.count, found)
-        return found
-
-    def give(self, end: i64, taker: Chunk) -> None:
-        """Move the messages of the slots up to ``end`` to another chunk, whose positions are all lower."""
-        if self.low < end:
-            self.alive -= self._copy(end, taker)
-            rows = self._rows
-            slot: i64 = self.low
-            while slot < end:
-                rows[slot * _WORDS + _LOCATION] = _SETTLED
-                slot += 1
-            self.low = end
-
-    def _copy(self, end: i64, taker: Chunk) -> i64:
-        rows = self._rows
-        copied: i64 = 0
-        slot: i64 = self.low
-        while slot < end:
-            at: i64 = slot * _WORDS
-            if rows[at + _LOCATION] != _SETTLED:
-                to: i64 = taker.count
-                taker.add(rows[at], rows[at + _LOCATION], rows[at + _SIZES], rows[at + _ARRIVED])
-                if slot < len(self._returns) and self._returns[slot] != 0:
-                    taker.set_returned(to, i64(self._returns[slot]))
-                if slot < len(self._priorities) or slot < len(self._expirations):
-                    taker.describe(to, self.priority(slot), self.expiration(slot))
-                copied += 1
-            slot += 1
-        return copied
 
 
 class Backlog:
@@ -250,6 +42,7 @@ class Backlog:
         flagged: messages up to this position may have been delivered.
         kept: chunks of a stream, whose messages are not among the others.
         in_chunks: how many messages these have.
+        holding: True if some message waited for a retry.
     """
 
     def __init__(self, queue_id: i64, bases: list[int], begun: i64 = 0) -> None:
@@ -262,7 +55,7 @@ class Backlog:
         self.flagged: i64 = -1
         self.kept: list[KeptChunk] = []
         self.in_chunks: i64 = 0
-        self.holds: dict[int, int] = {}
+        self.holding: bool = False
 
     def __len__(self) -> int:
         return int(self.alive + self.in_chunks)
@@ -307,7 +100,7 @@ class Backlog:
         at: i64 = self._chunk_from(position)
         chunk = self.chunks[at]
         slot: i64 = chunk.first_from(position)
-        if slot < chunk.count and chunk.position(slot) == position and chunk.location(slot) != _SETTLED:
+        if slot < chunk.count and chunk.position(slot) == position and chunk.location(slot) != SETTLED:
             chunk.replace(slot, location, sizes)
             return
         # Its first record is gone.  The copies of its neighbours are going to follow: what is before it moves
@@ -362,8 +155,6 @@ class Backlog:
         """The queue no longer holds ``count`` positions from ``first`` on; some it may never have held."""
         chunks = self.chunks
         beyond: i64 = first + count
-        if self.holds and count == 1:
-            self.holds.pop(first, None)
         if beyond - 1 > self.highest:
             self.highest = beyond - 1
         at: i64 = self._chunk_from(first)
@@ -390,8 +181,17 @@ class Backlog:
         self._returned(first, first + count, -1)
 
     def hold(self, position: i64, until: i64) -> None:
-        """A message that came back waits until a time, unix milliseconds."""
-        self.holds[position] = until
+        """A message that came back waits until a time, unix milliseconds.
+
+        One whose record is gone was copied forward: what is behind the copy says whether it waits.
+        """
+        at: i64 = self._chunk_from(position)
+        if at < len(self.chunks):
+            chunk = self.chunks[at]
+            slot = chunk.first_from(position)
+            if slot < chunk.count and chunk.position(slot) == position:
+                chunk.hold(slot, until)
+                self.holding = True
 
     def set_returns(self, position: i64, value: i64) -> None:
         """Set how often a message came back, see ``paging.RETURN``."""
@@ -406,7 +206,7 @@ class Backlog:
             while slot < chunk.count:
                 if chunk.position(slot) >= beyond:
                     return
-                if chunk.location(slot) != _SETTLED:
+                if chunk.location(slot) != SETTLED:
                     if value >= 0:
                         chunk.set_returned(slot, value)
                     else:
@@ -437,7 +237,7 @@ class Backlog:
         for chunk in self.chunks:
             last: i64 = -1
             for slot in range(chunk.count if limited or chunk.has_expirations() else 0):
-                if chunk.location(slot) == _SETTLED:
+                if chunk.location(slot) == SETTLED:
                     continue
                 if chunk.expiration(slot) < 0 and (ordered or not limited):
                     last = slot
@@ -455,20 +255,33 @@ class Backlog:
         self.chunks = []
         self.alive = 0
         chunks.reverse()
-        segment = 0
-        low = high = -1
+        segments = _Segments(self.bases)
         while chunks:
             chunk = chunks.pop()
             for slot in range(chunk.count):
                 location = chunk.location(slot)
-                if location == _SETTLED:
+                if location == SETTLED:
                     continue
-                lsn = location >> 1
-                if not low <= lsn < high:
-                    segment = bisect_right(self.bases, lsn) - 1
-                    low = self.bases[segment]
-                    high = self.bases[segment + 1] if segment + 1 < len(self.bases) else 1 << 62
+                segment = segments.of(location)
                 yield chunk.position(slot), location, segment, chunk.share(slot), chunk.arrived(slot)
+
+    def waiting(self, now: i64) -> Iterator[tuple[int, int, int, int, int, int]]:
+        """Give what waits for a retry for longer than until now, and let go of it.
+
+        Gives position, location, segment, share, time and returns (``paging.RETURN``) of each.
+        """
+        segments = _Segments(self.bases)
+        for chunk in self.chunks:
+            for slot in range(chunk.count):
+                until = chunk.held_until(slot)
+                location = chunk.location(slot)
+                if until <= now or location == SETTLED:
+                    continue
+                segment = segments.of(location)
+                returns = self.returned(chunk, slot)
+                chunk.take(slot)
+                self.alive -= 1
+                yield chunk.position(slot), location, segment, chunk.share(slot), until, returns
 
     def leveled_pages(self, highest: i64, absent: i64) -> dict[int, list[Page]]:
         """Turn what is here into pages for each priority; afterwards nothing is here any more.
@@ -488,7 +301,7 @@ class Backlog:
             chunk = chunks.pop()
             slot: i64 = chunk.low
             while slot < chunk.count:
-                if chunk.location(slot) != _SETTLED:
+                if chunk.location(slot) != SETTLED:
                     wanted: i64 = 0
                     if highest > 0:
                         wanted = chunk.priority(slot)
@@ -509,6 +322,31 @@ class Backlog:
             maker.close()
             pages[number] = maker.pages
         return pages
+
+
+class _Segments:
+    """Finds segments by location; neighbours mostly have the same.
+
+    Args:
+        bases: lsn of the first record of each segment, oldest first.
+    """
+
+    def __init__(self, bases: list[int]) -> None:
+        self._bases = bases
+        self._segment: i64 = 0
+        self._low: i64 = -1
+        self._high: i64 = -1
+
+    def of(self, location: i64) -> i64:
+        """Give the number of the segment of a record."""
+        lsn: i64 = location >> 1
+        if not self._low <= lsn < self._high:
+            bases = self._bases
+            segment: i64 = bisect_right(bases, lsn) - 1
+            self._segment = segment
+            self._low = bases[segment]
+            self._high = bases[segment + 1] if segment + 1 < len(bases) else 1 << 62
+        return self._segment
 
 
 class _PageMaker:

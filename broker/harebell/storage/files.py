@@ -80,6 +80,34 @@ class Reader(ABC):
         """Close the file."""
 
 
+class ScratchFile(ABC):
+    """A file without a name that is written and read here and there, and never synced."""
+
+    @abstractmethod
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of ``data``; octets before it that were never written are zero.
+
+        Raises:
+            OSError: some of it may have been written.
+        """
+
+    @abstractmethod
+    def read(self, offset: int, size: int) -> bytes:
+        """Give the octets from ``offset`` on, fewer than ``size`` only at the end of the file.
+
+        Raises:
+            OSError: the disk cannot read them.
+        """
+
+    @abstractmethod
+    def truncate(self) -> None:
+        """Give back all space."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file, which is gone then."""
+
+
 class Files(ABC):
     """What storage needs of a file system, below one folder."""
 
@@ -107,6 +135,10 @@ class Files(ABC):
     @abstractmethod
     def append(self, name: str) -> LogFile:
         """Open an existing file to append to."""
+
+    @abstractmethod
+    def scratch(self, name: str) -> ScratchFile:
+        """Make a file that has this name for a moment only; one left over by a crash in it is replaced."""
 
     @abstractmethod
     def replace(self, name: str, data: bytes) -> None:
@@ -173,6 +205,16 @@ class DiskFile(LogFile):
         os.close(self._fd)
 
 
+def _read_at(fd: int, offset: int, size: int) -> bytes:
+    data = os.pread(fd, size, offset)
+    while data and len(data) < size:
+        more = os.pread(fd, size - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 class DiskReader(Reader):
     """A real file, read."""
 
@@ -181,13 +223,7 @@ class DiskReader(Reader):
 
     def read(self, offset: int, size: int) -> bytes:
         """Read a part."""
-        data = os.pread(self._fd, size, offset)
-        while data and len(data) < size:
-            more = os.pread(self._fd, size - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-        return data
+        return _read_at(self._fd, offset, size)
 
     def size(self) -> int:
         """Ask for the size."""
@@ -195,6 +231,36 @@ class DiskReader(Reader):
 
     def close(self) -> None:
         """Close the file."""
+        os.close(self._fd)
+
+
+class DiskScratchFile(ScratchFile):
+    """A real file without a name."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        try:
+            os.remove(path)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write a part."""
+        while data:
+            done = os.pwrite(self._fd, data, offset)
+            data, offset = data[done:], offset + done
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read a part."""
+        return _read_at(self._fd, offset, size)
+
+    def truncate(self) -> None:
+        """Cut it."""
+        os.ftruncate(self._fd, 0)
+
+    def close(self) -> None:
+        """Close it."""
         os.close(self._fd)
 
 
@@ -228,6 +294,10 @@ class DiskFiles(Files):
     def append(self, name: str) -> LogFile:
         """Open an existing file."""
         return DiskFile(self.folder / name, 0)
+
+    def scratch(self, name: str) -> ScratchFile:
+        """Make a file and take its name away."""
+        return DiskScratchFile(self.folder / name)
 
     def replace(self, name: str, data: bytes) -> None:
         """Write beside, sync, rename, sync the folder."""

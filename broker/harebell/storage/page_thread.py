@@ -57,6 +57,7 @@ class PagerReports(NamedTuple):
         unreadable: the disk cannot be read, for this reason, or can again (None).
         failed: pages are not read any more, ``JournalUnreadable`` or a reason nobody foresaw: the node must
             stop.
+        scratch_refused: told once: what queues know of messages on disk has to stay in memory for now.
     """
 
     full: Callable[[OSError | None], None]
@@ -64,6 +65,7 @@ class PagerReports(NamedTuple):
     damaged: Callable[[list[Damage]], None]
     unreadable: Callable[[OSError | None], None]
     failed: Callable[[Exception], None]
+    scratch_refused: Callable[[OSError], None]
 
 
 class Ears(NamedTuple):

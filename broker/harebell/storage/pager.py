@@ -25,6 +25,7 @@ from harebell.storage.page_thread import (
     PageThread,
 )
 from harebell.storage.records import CHUNK_ID_SIZE, RECORD_HEAD_SIZE, SEGMENT_HEAD_SIZE, valid_size_at
+from harebell.storage.scratch_file import DiskScratch
 from harebell.storage.segments import Segments, segment_name
 from harebell.storage.spill import (
     SPILL_BYTES,
@@ -51,6 +52,9 @@ class DiskPager(Pager):
         spill_bytes: octets of a full file of the spill log.
         retry_seconds: how long to wait between two attempts to write to a full disk or read a failing one.
         patience_seconds: how long a page may not be readable before that is final.
+
+    Attributes:
+        scratch_file: the scratch, to be closed by whoever does not come to ``stop``.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class DiskPager(Pager):
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         super().__init__(budget)
+        self.scratch_file = DiskScratch(spill)
+        self.scratch = self.scratch_file
         self._segments = segments
         self._journal = journal
         self._files = files
@@ -97,12 +103,14 @@ class DiskPager(Pager):
             if name.endswith(SPILL_SUFFIX):
                 self._spill_files.remove(name)
         self._reports = reports
+        self.scratch_file.begin(reports.scratch_refused, self._failed)
         self._worker.start(call_soon, threaded)
 
     def stop(self) -> None:
         """End the thread and delete the spill log; pages that were asked for are not read any more."""
         self._worker.stop()
         self._reader.close()
+        self.scratch_file.close()
         self._readings.clear()
         self._held.clear()
 

@@ -61,6 +61,7 @@ class Events(NamedTuple):
         damaged: records that were valid are not any more.
         remembered: losses are in the list now.
         unreadable: messages on disk cannot be read now, for this reason; None: that is over.
+        no_scratch: what queues know of messages on disk has to stay in memory for now, for this reason.
     """
 
     durable: Callable[[], None]
@@ -71,6 +72,7 @@ class Events(NamedTuple):
     damaged: Callable[[list[Damage]], None] = _ignore
     remembered: Callable[[], None] = _ignore
     unreadable: Callable[[OSError | None], None] = _ignore
+    no_scratch: Callable[[OSError], None] = _ignore
 
 
 class _Deletion(NamedTuple):
@@ -168,10 +170,18 @@ class Store:
         backlog = self.recovered.queues.get(queue_id)
         return () if backlog is None else backlog.arrivals(limited, ordered)
 
-    def holds(self, queue_id: int) -> dict[int, int]:
-        """Give position and time, unix milliseconds, of what may wait for a retry; before ``pages``."""
+    def waiting(self, queue_id: int, now: int) -> Iterable[tuple[int, int, int, int, int, int]]:
+        """Go through what waits for a retry longer than until now, and count it as live; before ``pages``.
+
+        Gives position, location, segment, share, time and returns of each, oldest first; afterwards the
+        backlog does not have them any more.
+        """
         backlog = self.recovered.queues.get(queue_id)
-        return {} if backlog is None else backlog.holds
+        if backlog is None or not backlog.holding:
+            return
+        for row in backlog.waiting(now):
+            self.segments.add(row[2], row[3])
+            yield row
 
     def pages(self, queue_id: int, highest: int, absent: int) -> dict[int, list[Page]]:
         """Give what recovery found alive in a queue, by priority, and count it as live.
@@ -284,7 +294,9 @@ class Store:
         def from_pager(function: Callable[..., None], *arguments: object) -> None:
             call_soon(paged, function, *arguments)
 
-        from_reader = PagerReports(spill_full, events.no_spill, damaged, events.unreadable, events.failed)
+        from_reader = PagerReports(
+            spill_full, events.no_spill, damaged, events.unreadable, events.failed, events.no_scratch
+        )
         self.pager.begin(from_pager, from_reader, threaded)
 
         def from_streams(function: Callable[..., None], *arguments: object) -> None:
@@ -442,4 +454,5 @@ class Store:
             self.streams.close(clean)
             self.committer = None
             self.journal.committer = None
+        self.pager.scratch_file.close()
         self.data_dir.close()

@@ -148,7 +148,7 @@ def test_a_redriven_message_is_taken_by_the_queue_it_came_from(node: Node, chann
     assert found is not None
     channel.reject(found.tag, requeue=False)
     batch = [waiting(position, message, False) for position, message, _ in node.queue("dead").browse(10)]
-    counts = redrive(node.vhost, node.journal, node.clock, node.queue("dead"), batch, None)
+    counts = redrive(node.broker, node.vhost, node.queue("dead"), batch, None)
     assert (counts[MOVED], held(node), held(node, "dead")) == (1, [b"a"], [])
 
 
@@ -323,6 +323,32 @@ def test_a_super_stream_leaves_it_to_its_streams(node: Node, channel: ClientChan
     put(channel, "a", "a", to="e", key="one")
     assert node.vhost.windows == {}
     assert sum(int(node.queue(f"e-{number}").duplicates) for number in range(2)) == 1
+
+
+def test_what_the_streams_of_a_super_stream_go_by_is_no_option_of_it(
+    node: Node, channel: ClientChannel
+) -> None:
+    exchange(channel, kind="x-super-stream", partitions=2, deduplication_window=5, schema="orders")
+
+    def subject() -> str | None:
+        options = node.vhost.exchanges["e"].options
+        return None if options is None else options.schema
+
+    assert subject() is None
+    set_policy(node.broker, "/", "p", "^e$", {"schema": "orders"}, apply_to="exchanges")
+    finish(node.broker)
+    assert subject() == "orders", "a policy is the exchange's own"
+    assert node.queue("e-0").options.schema == "orders"
+
+
+def test_the_route_of_a_super_stream_that_knows_ids_is_a_quick_one(
+    node: Node, channel: ClientChannel
+) -> None:
+    exchange(channel, kind="x-super-stream", partitions=2, deduplication_window=5)
+    user = channel.client.connection.user
+    assert user is not None
+    route = node.vhost.resolve(user, b"\x01e\x03one\x00")
+    assert not route.careful
 
 
 def test_a_transaction_may_outlive_the_window_of_its_exchange(node: Node) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -10,10 +12,11 @@ from mypy_extensions import i64
 from harebell.content.message import Message, address
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.timed import TimedStore
-from harebell.engine.queues.timed_rows import GONE, RUN, TimedRows
-from harebell.engine.time_index import TimeIndex
+from harebell.engine.queues.timed_rows import TimedRows
+from harebell.engine.time_index import ENTRY, TimeIndex
+from harebell.scratch import MemoryScratch
 from tests.storage.fake_disk import FakeDisk
-from tests.storage.pager_rig import Rig
+from tests.storage.pager_rig import Rig, failing
 
 START = 1_700_000_000_000
 QUEUE = 7
@@ -40,12 +43,20 @@ class TimedModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rig = Rig(FakeDisk(), FakeDisk())
+        self.spill = FakeDisk()
+        self.rig = Rig(FakeDisk(), self.spill)
         self.owner = Owner()
+        self.scratch = self.rig.pager.scratch
         self.store = TimedStore(self.owner, self.rig.pager, self.rig.journal, True)
+        self.few_in_memory()
         self.now = START
         self.last = 0
         self.waiting: dict[int, tuple[int, bytes]] = {}
+
+    def few_in_memory(self) -> None:
+        """Have what goes to scratch when it is much go there at once."""
+        self.store.rows = TimedRows(self.scratch, 8, 2)
+        self.store._index = TimeIndex(self.store.rows, self.scratch, 3 * ENTRY, 1)
 
     def teardown(self) -> None:
         self.now += 1 << 40
@@ -55,6 +66,8 @@ class TimedModel(RuleBasedStateMachine):
         assert self.rig.segments.live_octets == 0, "claims on the journal are left"
         assert self.rig.pager.used == 0, "memory is counted that is not used"
         assert not self.owner.losses
+        assert self.scratch.blocks == 0, "blocks of scratch are left"
+        assert not self.rig.told.failed
         self.rig.stop()
 
     @initialize()
@@ -87,6 +100,11 @@ class TimedModel(RuleBasedStateMachine):
     @rule()
     def work(self) -> None:
         self.rig.work()
+
+    @rule(refused=st.booleans())
+    def refuse_scratch(self, refused: bool) -> None:
+        """A disk that takes nothing leaves more in memory, that is all."""
+        self.spill.before = failing("write_at", errno.ENOSPC) if refused else None
 
     @rule(
         step=st.one_of(
@@ -161,29 +179,24 @@ class TimedModel(RuleBasedStateMachine):
         assert self.store.rows.count == len(self.waiting)
 
 
+class InMemoryModel(TimedModel):
+    """The same with scratch of a node that has no disk for it."""
+
+    def few_in_memory(self) -> None:
+        self.scratch = MemoryScratch()
+        super().few_in_memory()
+
+
 TimedModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestTimedStore = TimedModel.TestCase
-
-
-def test_rows_are_kept_densely_and_thinly() -> None:
-    rows = TimedRows()
-    for position in range(1, 2 * RUN):
-        rows.put(position, position * 2, 5, position * 10, 0)
-    assert rows.count == 2 * RUN - 1
-    for position in range(1, 2 * RUN):
-        if position % 100:
-            assert rows.drop(position)
-    assert not rows.drop(1)
-    assert rows.positions() == [position for position in range(1, 2 * RUN) if position % 100 == 0]
-    assert [rows.due(position) for position in rows.positions()] == [at * 10 for at in rows.positions()]
-    assert rows.location(101) == GONE
-    rows.put(100, 7, 6, 5, 3)
-    assert (rows.location(100), rows.claim(100), rows.due(100), rows.returns(100)) == (7, 6, 5, 3)
+InMemoryModel.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestTimedStoreWithoutDisk = InMemoryModel.TestCase
 
 
 def test_the_index_wakes_nobody_without_need() -> None:
-    rows = TimedRows()
-    index = TimeIndex(rows)
+    scratch = MemoryScratch()
+    rows = TimedRows(scratch)
+    index = TimeIndex(rows, scratch)
     index.open(START, 100)
     day = 86_400_000
     rows.put(1, 2, 0, START + day, 0)
@@ -195,3 +208,48 @@ def test_the_index_wakes_nobody_without_need() -> None:
         looks += 1
         assert now <= START + day
     assert looks <= 8, "a message is moved from wheel to wheel a few times only"
+
+
+def test_a_few_messages_need_no_scratch() -> None:
+    rig = Rig(FakeDisk(), FakeDisk())
+    store = TimedStore(Owner(), rig.pager, rig.journal, True)
+    store.begin(START)
+    for position in range(1, 3000):
+        store.add_stored(position, position * 2, 0, START + position * 60_000, 0)
+    assert rig.pager.scratch.blocks == 0
+    store.clear()
+    rig.stop()
+
+
+def test_memory_does_not_grow_with_the_messages() -> None:
+    scratch = MemoryScratch()
+    rows = TimedRows(scratch)
+    index = TimeIndex(rows, scratch)
+    index.open(START, 100)
+    for position in range(1, 100_000):
+        due = START + position * 7919 % 600_000
+        rows.put(position, position * 2, 5, due, 0)
+        index.add(due, position)
+    octets = scratch.blocks * 8184
+    assert octets > 100_000 * 40, f"only {octets} octets of scratch are used"
+    listed = index.sorted((0, 0), 500)
+    assert listed == sorted((START + at * 7919 % 600_000, at) for at in range(1, 100_000))[:500]
+    assert index.sorted(listed[99], 400) == listed[100:]
+    assert rows.clear({}) == [(1, 99_999)]
+    index.clear()
+    assert scratch.blocks == 0
+
+
+def test_what_was_hastened_is_listed_once_by_its_time() -> None:
+    scratch = MemoryScratch()
+    rows = TimedRows(scratch)
+    index = TimeIndex(rows, scratch)
+    index.open(START, 100)
+    for position in (1, 2, 3):
+        rows.put(position, position * 2, 5, START + 10**9 * position, 0)
+        index.add(START + 10**9 * position, position)
+    rows.put(3, 6, 5, START + 5, 0)
+    index.add(START + 5, 3)
+    index.add(START + 5, 3)
+    assert index.sorted((0, 0), 2) == [(START + 5, 3), (START + 10**9, 1)]
+    assert index.sorted((0, 0), 0) == []

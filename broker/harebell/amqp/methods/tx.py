@@ -10,7 +10,7 @@ from harebell.amqp.channel import Channel
 from harebell.amqp.connection import Connection
 from harebell.amqp.method_codec import encode
 from harebell.amqp.transactions import Transaction
-from harebell.engine.routing import enqueue, known_already
+from harebell.engine.routing import enqueue_with_copies, known_already
 from harebell.errors import PRECONDITION_FAILED, BrokerError
 from harebell.ports import Journal
 
@@ -62,14 +62,15 @@ def _apply(channel: Channel, transaction: Transaction, journal: Journal) -> bool
             transaction.lsn = max(transaction.lsn, known_already(ids, tally))
             continue
         tally.received += 1
-        if not publish.queues:
+        if not publish.queues and not publish.copies:
             channel.unrouted(publish.route, message)
-        if publish.delay == 0:
-            tally.routed += len(queues)
-            message.arrived = channel.clock.wall
-        elif publish.delay > 0:
-            message.arrived = channel.clock.wall + publish.delay
-        lsn = int(enqueue(message, queues, publish.durable, journal, ids))
+        tally.routed += len(queues)
+        message.arrived = channel.clock.wall
+        copies = tuple(copy for copy in publish.copies if not copy.queue.deleted)
+        for copy in copies:
+            if copy.milliseconds > 0:
+                copy.message.arrived = channel.clock.wall + copy.milliseconds
+        lsn = int(enqueue_with_copies(message, queues, copies, publish.durable, journal, ids))
         transaction.lsn = max(transaction.lsn, lsn)
         if lsn < 0:
             refused = True

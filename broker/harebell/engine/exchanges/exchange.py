@@ -90,6 +90,10 @@ class Exchange(Destination):
         """Leave out what is published again, as a window knows it; None: take everything."""
         self.ids = ids
 
+    def own_arguments(self) -> Table:
+        """Give the arguments that are the exchange's own, rather than those of queues declared with it."""
+        return self.arguments
+
     @classmethod
     def check_arguments(cls, arguments: Table) -> None:
         """Check declaration arguments before anything is created.

@@ -11,6 +11,7 @@ from typing import Final
 
 from harebell.content.properties import Properties
 from harebell.content.table import Table
+from harebell.engine.arguments import QUEUE_ROWS
 from harebell.engine.destination import Destination
 from harebell.engine.exchanges.exchange import Binding, Exchange
 from harebell.errors import PRECONDITION_FAILED, BrokerError
@@ -65,6 +66,12 @@ class SuperStreamExchange(Exchange):
     def __init__(self, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table) -> None:
         super().__init__(name, durable, auto_delete, internal, arguments)
         self._partitions: list[Destination] | None = None
+
+    def own_arguments(self) -> Table:
+        """Give those that it does not hand to its streams."""
+        if PARTITIONS not in self.arguments:
+            return self.arguments
+        return {key: value for key, value in self.arguments.items() if key not in QUEUE_ROWS}
 
     @classmethod
     def check_arguments(cls, arguments: Table) -> None:

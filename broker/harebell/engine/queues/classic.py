@@ -76,8 +76,10 @@ class ClassicQueue(BrakedQueue):
 
     def stocked(self) -> None:
         """Messages that were on disk are in memory."""
+        if self.deleted:
+            return
         self._store.refresh()
-        if self._rules is not None:
+        if self._rules is not None or self._retries is not None:
             self._expiry.wake(self, self._clock.wall)
         if self._ring.can_deliver():
             self._dispatcher.schedule(self)

@@ -164,22 +164,17 @@ class DelayedQueue(Queue):
 
     def purge(self) -> i64:
         """Drop every message, and return how many there were."""
-        positions = self.store.clear()
-        self.cancelled += len(positions)
-        at: i64 = 0
-        while at < len(positions):
-            first: i64 = positions[at]
-            count: i64 = 1
-            while at + count < len(positions) and positions[at + count] == first + count:
-                count += 1
+        dropped: i64 = 0
+        for first, count in self.store.clear_runs():
             self._journal.settle_run(self.id, first, count)
-            at += count
-        return len(positions)
+            dropped += count
+        self.cancelled += dropped
+        return dropped
 
     def drop_all(self) -> None:
         """Let go of everything; the command that deletes it says so to the journal."""
         self.deleted = True
-        self.store.clear()
+        self.store.clear_runs()
         self._expiry.forget(self)
 
     def offer(self) -> None:

@@ -7,6 +7,8 @@ when nothing asks for them any more.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mypy_extensions import i64
 
 from harebell.content.header_keys import HeaderKey
@@ -24,6 +26,7 @@ from harebell.engine.queues.limited import LimitedQueue
 from harebell.engine.queues.queue import DeadLetterSink
 from harebell.engine.queues.stock import Entry
 from harebell.errors import PRECONDITION_FAILED, BrokerError
+from harebell.paging import PAGE_MESSAGES, PageUnreadable
 from harebell.ports import Clock, Journal
 
 
@@ -254,9 +257,35 @@ class LanedQueue(LimitedQueue):
             self.release(self._lanes, position)
         return entry
 
-    def _take_delayed(self) -> list[Entry]:
-        found = super()._take_delayed()
+    def _clear_waiting(self) -> list[tuple[int, int]]:
+        found = super()._clear_waiting()
         if self._lanes is not None:
-            for entry in found:
-                self._lanes.release(entry[0])
+            for first, count in found:
+                for position in range(first, first + count):
+                    self._lanes.release(position)
         return found
+
+    def lost(self, position: i64) -> None:
+        """A message is gone because its record is damaged: its key waits no more."""
+        super().lost(position)
+        if self._lanes is not None:
+            self.release(self._lanes, position)
+
+    def restore_waiting(self, rows: Iterable[tuple[int, int, int, int, int, int]]) -> None:
+        """Take in what recovery found waiting for its retry: its keys wait, too, and have to be read."""
+        super().restore_waiting(rows)
+        lanes = self._lanes
+        if lanes is None or self._group_header is None or self._retries is None:
+            return
+        position: i64 = 1
+        while True:
+            try:
+                found = self._retries.browse_from(position, PAGE_MESSAGES)
+            except PageUnreadable:
+                # The disk fails, which ends the node.  Else what has a key that waits comes too early.
+                return
+            if not found:
+                return
+            for at, message, returns, _ in found:
+                lanes.detain((at, message, returns))
+                position = at + 1

@@ -115,6 +115,13 @@ class PriorityStore(Stock):
         store = levels[0]
         return store if store is not None and store.count > 0 else None
 
+    def returned_count(self) -> i64:
+        """Count the messages in memory that came back."""
+        count: i64 = 0
+        for store in self._stores():
+            count += store.returned_count()
+        return count
+
     def _stores(self) -> list[ReadyStore]:
         return self._used if self._back is None else [self._back, *self._used]
 

@@ -6,11 +6,12 @@ What the queue gives up goes to its dead letters.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from mypy_extensions import i64
 
-from harebell.content.message import OVERHEAD, Message
+from harebell.content.message import Message
 from harebell.content.table import Table
 from harebell.engine.dead_letter import EXPIRED, MAXLEN
 from harebell.engine.deadlines import NEVER
@@ -25,6 +26,7 @@ from harebell.engine.queues.retries import Retries
 from harebell.engine.queues.rules import Rules, asks_for_rules
 from harebell.engine.queues.stock import Entry
 from harebell.engine.queues.stocked import StockedQueue
+from harebell.engine.queues.timed import claim_of
 from harebell.paging import Page
 from harebell.ports import Clock, Journal
 
@@ -32,9 +34,13 @@ AGAIN: Final = 100
 """Milliseconds until something is tried again that the disk would not let happen."""
 
 UPKEEP: Final = 1000
-"""Messages that expiry or a lowered limit takes out in one go."""
+"""Messages that expiry or a lowered limit takes out in one go, or that are put back after their wait."""
 
-NO_HOLDS: Final[dict[int, int]] = {}
+UPKEEP_OCTETS: Final = 1024 * 1024
+"""Octets of messages that are put back in one go."""
+
+SOON: Final = 20
+"""Milliseconds until consumers are expected to have made room for what waited long enough."""
 
 
 class LimitedQueue(StockedQueue):
@@ -81,7 +87,6 @@ class LimitedQueue(StockedQueue):
         self.counts_returns = self._quorum
         self.counts_every_return: bool = True
         self._rules: Rules | None = None
-        self._holds: dict[int, int] = NO_HOLDS
         if self._quorum:
             self._have_rules().apply(self.options, 1, True)
 
@@ -178,8 +183,7 @@ class LimitedQueue(StockedQueue):
         retry: i64 = NEVER
         # What waits goes on waiting without rules, too: a policy that went before a restart leaves it.
         if self._retries is not None:
-            self._retry(self._retries)
-            retry = self._retries.next()
+            retry = self._retry(self._retries)
         rules = self._rules
         if rules is None:
             return retry
@@ -248,24 +252,33 @@ class LimitedQueue(StockedQueue):
             else:
                 self._journal.settle(self.id, position, message)
 
-    def _retry_later(self, entry: Entry, until: i64) -> None:
+    def _have_retries(self) -> Retries:
         retries = self._retries
         if retries is None:
-            retries = self._retries = Retries()
-        retries.hold(entry, until)
-        self._pager.used += entry[1].size() + OVERHEAD
+            retries = self._retries = Retries(self, self._pager, self._journal, self.durable)
+        return retries
+
+    def _retry_later(self, entry: Entry, until: i64) -> None:
+        retries = self._have_retries()
+        retries.hold(entry, until, self._clock.wall)
         self._expiry.wake(self, retries.next())
 
-    def _retry(self, retries: Retries) -> None:
-        """Put back the messages that waited long enough."""
-        for entry in retries.due(self._clock.wall, UPKEEP):
+    def _retry(self, retries: Retries) -> i64:
+        """Put back messages that waited long enough, and return when to look again."""
+        now: i64 = self._clock.wall
+        if self._pager.used > self._pager.budget and self._store.returned_count() >= UPKEEP:
+            # Memory is short, and what came back before is not taken yet: on disk it costs nothing.
+            return max(retries.next(), now + SOON)
+        found = retries.take_due(now, UPKEEP, UPKEEP_OCTETS)
+        found.sort()
+        for entry in found:
             self._waited(entry)
         if self._store.count > 0:
             self._dispatcher.schedule(self)
+        return retries.next()
 
     def _waited(self, entry: Entry) -> None:
         position, message, returns = entry
-        self._pager.used -= message.size() + OVERHEAD
         self._store.put_back(message, position, returns)
         if self._rules is not None:
             deadline = self._rules.deadline(message, position)
@@ -276,10 +289,7 @@ class LimitedQueue(StockedQueue):
 
     def withdraw_waiting(self, position: int) -> Entry | None:
         """Take out what waits for its retry, for who settles it; None if none waits at this position."""
-        entry = None if self._retries is None else self._retries.take(position)
-        if entry is not None:
-            self._pager.used -= entry[1].size() + OVERHEAD
-        return entry
+        return None if self._retries is None else self._retries.withdraw(position)
 
     def wait_again(self, entry: Entry, until: int) -> None:
         """Put back what was taken out while it waited for its retry, to wait as before."""
@@ -287,7 +297,7 @@ class LimitedQueue(StockedQueue):
 
     def retry_now(self, position: i64) -> bool:
         """End the wait of a message that came back; False if none waits at this position."""
-        entry = None if self._retries is None else self._retries.take(position)
+        entry = None if self._retries is None else self._retries.withdraw(position)
         if entry is None:
             return False
         if entry[1].persistent and self.durable:
@@ -302,38 +312,41 @@ class LimitedQueue(StockedQueue):
         """Remove every ready message, settling the durable ones, and return how many there were."""
         store = self._store
         count: i64 = store.count + self.delayed_count()
-        gone = store.in_memory() + self._take_delayed()
         if self.durable:
-            for position, message, _ in gone:
+            for position, message, _ in store.in_memory():
                 if message.persistent:
                     self._journal.settle(self.id, position, message)
         for page in store.clear():
             self._pager.settle(self.id, page, self.durable)
+        for first, neighbours in self._clear_waiting():
+            if self.durable:
+                self._journal.settle_run(self.id, first, neighbours)
         if self._rules is not None:
             self._rules.deadlines.clear()
         return count
 
-    def _take_delayed(self) -> list[Entry]:
-        if self._retries is None:
-            return []
-        found = self._retries.clear()
-        for entry in found:
-            self._pager.used -= entry[1].size() + OVERHEAD
-        return found
+    def _clear_waiting(self) -> list[tuple[int, int]]:
+        """Forget what waits for its retry, with its claims on the disk.
+
+        Returns:
+            First position and count of neighbours, ascending.
+        """
+        return [] if self._retries is None else self._retries.clear_runs()
 
     def drop_all(self) -> None:
         """Let go of everything; what is unacked is forgotten when it is answered."""
         self.deleted = True
         store = self._store
-        gone = store.in_memory() + self._take_delayed()
         if self.durable:
-            for position, message, _ in gone:
+            for position, message, _ in store.in_memory():
                 if message.persistent:
                     self._journal.forget(self.id, position, message)
         for page in store.close():
             self._pager.forget(page)
+        self._clear_waiting()
         if self._rules is not None:
             self._rules.deadlines.clear()
+        if self._rules is not None or self._retries is not None:
             self._expiry.forget(self)
 
     def restore(self, levels: dict[int, list[Page]], next_position: i64) -> None:
@@ -343,31 +356,27 @@ class LimitedQueue(StockedQueue):
             self._tell_priorities_apart()
         for level, pages in levels.items():
             self._store.restore(pages, level)
-        if self._holds is not NO_HOLDS:
-            self._restore_retries()
         if self._rules is not None and self._store.count > 0:
             self._rules.restored_all()
             # What is given up may go to queues that are not restored yet: so it happens soon, not now.
             self._expiry.wake(self, 0)
 
-    def restore_holds(self, holds: dict[int, int]) -> None:
-        """Note until when messages that came back wait, by position."""
-        self._holds = holds
-
-    def _restore_retries(self) -> None:
-        """Take out again what waits for its retry."""
-        holds = self._holds
-        self._holds = NO_HOLDS
-        now: i64 = self._clock.wall
-        waiting = sorted([position for position, until in holds.items() if until > now])
-        for entry in self._store.remove(waiting):
-            self._retry_later(entry, holds[entry[0]])
+    def restore_waiting(self, rows: Iterable[tuple[int, int, int, int, int, int]]) -> None:
+        """Take in what recovery found waiting for its retry; nothing of it is read."""
+        retries: Retries | None = None
+        for position, location, segment, share, until, returns in rows:
+            if retries is None:
+                retries = self._have_retries()
+                retries.begin(self._clock.wall)
+            retries.add_stored(position, location, claim_of(segment, share), until, returns)
+        if retries is not None:
+            self._expiry.wake(self, retries.next())
 
     def restore_deadline(self, arrived: i64, expiration: i64, position: i64) -> None:
         """Note the deadline of a message that recovery found; in order of position, before ``restore``."""
         self._have_rules().restored(arrived, expiration, position)
 
     def lost(self, position: i64) -> None:
-        """A ready message is gone because its record is damaged; the journal shall not count on it."""
+        """A message is gone because its record is damaged; the journal shall not count on it."""
         if self.durable:
             self._journal.settle_run(self.id, position, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mypy_extensions import i64, mypyc_attr
@@ -36,6 +37,10 @@ class DeadLetterSink(ABC):
             position: where it was; 0 if the queue never took it.
             reason: as in ``dead_letter.py``.
         """
+
+    def dead_at_once(self, queue: Queue, message: Message, reason: str) -> None:
+        """Dead-letter a message that a queue did not take after a delay; no exchange delays it again."""
+        raise NotImplementedError
 
     def divert(self, message: Message, exchange: str, routing_key: str | None) -> i64:
         """Dead-letter a message that was put into no queue, for the exchange it was published to.
@@ -337,16 +342,26 @@ class Queue(Destination):
         """Tell whether the time of a ready message is over, so that nobody will get it."""
         return False
 
-    def retry_times(self) -> dict[int, int]:
-        """Give the position of what waits for its retry, and until when, unix milliseconds."""
-        return {}
+    def waits_until(self, position: i64) -> i64:
+        """Give until when a message waits for its retry, unix milliseconds; 0 if it does not."""
+        return 0
 
-    def waiting_for_retry(self, position: i64) -> tuple[int, Message, int] | None:
-        """Give a message that waits for its retry; None if there is none at this position."""
-        return None
+    def browse_waiting(self, position: i64, most: i64) -> list[tuple[int, Message, int, int]]:
+        """List messages that wait for their retry from a position on, by position, and until when each does.
+
+        Where messages are large there are fewer than ``most``, but none only if there is none.
+
+        Raises:
+            PageUnreadable: one of them is on disk, and cannot be read at the moment.
+        """
+        return []
 
     def withdraw_waiting(self, position: int) -> tuple[int, Message, int] | None:
-        """Take out what waits for its retry, for who settles it; None if none waits at this position."""
+        """Take out what waits for its retry, for who settles it; None if none waits at this position.
+
+        Raises:
+            PageUnreadable: it is on disk, and cannot be read at the moment.
+        """
         return None
 
     def wait_again(self, entry: tuple[int, Message, int], until: int) -> None:
@@ -354,7 +369,11 @@ class Queue(Destination):
         raise NotImplementedError
 
     def retry_now(self, position: i64) -> bool:
-        """End the wait of a message that came back; False if none waits at this position."""
+        """End the wait of a message that came back; False if none waits at this position.
+
+        Raises:
+            PageUnreadable: it is on disk, and cannot be read at the moment.
+        """
         return False
 
     def view_left(self) -> None:
@@ -422,8 +441,12 @@ class Queue(Destination):
     def restore_deadline(self, arrived: i64, expiration: i64, position: i64) -> None:
         """Note the deadline of a message that recovery found; in order of position, before ``restore``."""
 
-    def restore_holds(self, holds: dict[int, int]) -> None:
-        """Note until when messages that came back wait, by position; before ``restore``."""
+    def restore_waiting(self, rows: Iterable[tuple[int, int, int, int, int, int]]) -> None:
+        """Take in what recovery found waiting for its retry; before ``restore``.
+
+        Args:
+            rows: position, location, segment, share, time and returns (``paging.RETURN``) of each.
+        """
 
     def expect_deadlines(self) -> None:
         """A message with an expiration is going to come."""

@@ -98,6 +98,10 @@ class Shelves(Stock):
         """Tell whether there are messages in memory that came back."""
         return len(self._returned) > 0 or len(self._back) > 0
 
+    def returned_count(self) -> i64:
+        """Count the messages in memory that came back."""
+        return len(self._returned) + len(self._back)
+
     def glance(self) -> Message | None:
         """Give the oldest message if it is in memory; reads nothing."""
         front: Sequence[Entry] = self._returned or self._back or self._loaded

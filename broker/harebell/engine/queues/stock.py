@@ -48,6 +48,10 @@ class Stock(PageTaker):
         """Take a message back to its place."""
         raise NotImplementedError
 
+    def returned_count(self) -> i64:
+        """Count the messages in memory that came back; 0 where others may wait for what is still to come."""
+        return 0
+
     def warm(self) -> bool:
         """Tell whether the next message is in memory; if it is not, it is being read from now on."""
         raise NotImplementedError

@@ -12,7 +12,7 @@ from harebell.engine.dispatch import Dispatcher
 from harebell.engine.queues.levels import PriorityStore
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.ready import ReadyStore
-from harebell.engine.queues.retries import Retries
+from harebell.engine.queues.retries import Retries, Waiting
 from harebell.engine.queues.stock import Stock
 from harebell.paging import FLAGGED, Moved, Place
 
@@ -83,15 +83,15 @@ class StockedQueue(Queue):
 
     def delayed_count(self) -> i64:
         """Messages that wait for their retry."""
-        return 0 if self._retries is None else len(self._retries.held)
+        return 0 if self._retries is None else self._retries.rows.count
 
-    def retry_times(self) -> dict[int, int]:
-        """Give the position of what waits for its retry, and until when, unix milliseconds."""
-        return {} if self._retries is None else self._retries.until
+    def waits_until(self, position: i64) -> i64:
+        """Give until when a message waits for its retry, unix milliseconds; 0 if it does not."""
+        return 0 if self._retries is None else self._retries.until(position)
 
-    def waiting_for_retry(self, position: i64) -> tuple[int, Message, int] | None:
-        """Give a message that waits for its retry; None if there is none at this position."""
-        return None if self._retries is None else self._retries.held.get(position)
+    def browse_waiting(self, position: i64, most: i64) -> list[Waiting]:
+        """List messages that wait for their retry from a position on."""
+        return [] if self._retries is None else self._retries.browse_from(position, most)
 
     def glance(self) -> Message | None:
         """Give the next message if it is in memory; reads nothing."""
@@ -102,21 +102,21 @@ class StockedQueue(Queue):
         return [(message, returns & FLAGGED != 0) for _, message, returns in self._store.peek(count)]
 
     def offer(self) -> None:
-        """Memory is short: be listed for paging if there is anything to page."""
+        """Memory is short: be listed for paging if there is anything to page; what waits long goes now."""
         self._store.offer()
+        if self._retries is not None:
+            self._retries.page_out(0)
 
     def locate(self, wanted: list[int]) -> list[tuple[int, Place]]:
         """Find messages by position, ascending, whether ready or waiting for their retry."""
         found = self._store.locate(wanted)
-        retries = self._retries
-        if retries is not None:
-            for position in wanted:
-                entry = retries.held.get(position)
-                if entry is not None:
-                    place = Place(entry[1], entry[1].location, entry[2], retries.until[position])
-                    found.append((position, place))
+        if self._retries is not None:
+            found.extend(self._retries.locate(wanted))
         return found
 
     def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
         """Note that the records of messages that are on disk only were copied forward."""
-        return self._store.relocate(moved, segment, to_segment)
+        found = self._store.relocate(moved, segment, to_segment)
+        if self._retries is not None:
+            found.extend(self._retries.relocate(moved, segment, to_segment))
+        return found

@@ -1,9 +1,10 @@
 """Messages that wait for a time: the near ones in memory, the far ones on disk, in any order of arrival.
 
 A message whose time is far leaves memory as soon as a page's worth of them gathered: its record is in the
-journal anyway, and a transient one's is spilled.  What is left of it are a row (``timed_rows.py``) and its
-position in the index of times (``time_index.py``), some 32 octets.  It is read back shortly before its time,
-with others that are due then.  The store knows nothing of what becomes of messages whose time has come.
+journal anyway, and a transient one's is spilled.  What is left of it are a row (``timed_rows.py``) and an
+entry in the index of times (``time_index.py``), which go to scratch as well when they are many.  It is read
+back shortly before its time, with others that are due then.  The store knows nothing of what becomes of
+messages whose time has come.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from harebell.engine.deadlines import NEVER
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.stock import Entry
 from harebell.engine.queues.timed_rows import GONE, IN_MEMORY, TimedRows
-from harebell.engine.time_index import POSITION, TimeIndex
+from harebell.engine.time_index import ENTRY, ENTRY_POSITION, Block, TimeIndex
 from harebell.paging import (
     NOWHERE,
     PAGE_MESSAGES,
@@ -49,6 +50,9 @@ EFFORT: Final = 20_000
 LOOK_AGAIN: Final = 500
 """Milliseconds after which the index is told the time."""
 
+SPILLED_ESTIMATE: Final = 32 * 1024
+"""Octets that a message of the spill log counts where several are read at once."""
+
 _CLAIM_BITS: Final = 32
 _LOW_HALF: Final = (1 << 32) - 1
 
@@ -59,6 +63,10 @@ class _Spilled:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.left: i64 = page.count
+        # Rows know where each message is; what the page still has to say is what it claims.
+        page.positions = b""
+        page.locations = b""
+        page.returns = b""
 
 
 class TimedStore(PageTaker):
@@ -66,7 +74,7 @@ class TimedStore(PageTaker):
 
     Args:
         owner: told of messages that come from the disk, or are lost there.
-        pager: reads and writes them.
+        pager: reads and writes them; its scratch keeps rows and entries.
         journal: told when a segment holds less that is alive.
         durable: whether persistent messages are in the journal.
 
@@ -76,29 +84,30 @@ class TimedStore(PageTaker):
     """
 
     __slots__ = (
-        "_ahead_octets", "_asked", "_cursor", "_due", "_due_at", "_durable", "_far", "_index", "_journal",
-        "_looked", "_memory", "_next_page", "_owner", "_page_at", "_pager", "_reading", "_spilled", "octets",
-        "rows",
+        "_asked", "_cursor", "_due", "_due_at", "_durable", "_far", "_front", "_here", "_index", "_journal",
+        "_looked", "_next_page", "_owner", "_page_at", "_pager", "_reading", "_spilled", "octets", "rows",
     )  # fmt: skip
 
     def __init__(self, owner: Queue, pager: Pager, journal: Journal, durable: bool) -> None:
-        self.rows = TimedRows()
+        self.rows = TimedRows(pager.scratch)
         self.octets: i64 = 0
         self._owner = owner
         self._pager = pager
         self._journal = journal
         self._durable: bool = durable
-        self._index = TimeIndex(self.rows)
+        self._index = TimeIndex(self.rows, pager.scratch)
         self._looked: i64 = 0
-        self._memory: dict[int, Message] = {}
+        # Messages in memory, and those that are being read.
+        self._here: i64 = 0
+        self._asked: i64 = 0
         self._far: deque[int] = deque()
         self._page_at: i64 = FAR_KEPT
         self._spilled: dict[int, _Spilled] = {}
         self._next_page: i64 = 1
-        self._asked: set[int] = set()
-        self._ahead_octets: i64 = 0
         self._reading: list[Page] = []
-        self._due: deque[bytes] = deque()
+        # Blocks of entries whose time has come, what is in the first once it was read, and where to go on.
+        self._due: deque[Block] = deque()
+        self._front: bytes = b""
         self._due_at: i64 = 0
         self._cursor: i64 = 0
 
@@ -113,8 +122,8 @@ class TimedStore(PageTaker):
         if now >= self._looked + LOOK_AGAIN or now < self._looked:
             self._looked = now
             self._index.open(now, 0)
-        self.rows.put(position, IN_MEMORY, 0, due, returns)
-        self._keep(message, position)
+        self.rows.add(message, position, due, returns)
+        self._count(message)
         self._index.add(due, position)
         if due >= self._index.horizon():
             self._far.append(position)
@@ -136,16 +145,27 @@ class TimedStore(PageTaker):
         self._looked = now
         self._index.open(now, 0)
 
-    def _keep(self, message: Message, position: i64) -> None:
-        self._memory[position] = message
+    def held(self, position: i64) -> Message | None:
+        """Give a message that is in memory."""
+        row = self.rows.near.get(int(position))
+        return None if row is None else row.message
+
+    def _count(self, message: Message) -> None:
+        """A message is in memory now."""
         size: i64 = len(message.header) + len(message.body)
         self.octets += size
+        self._here += 1
         self._pager.used += size + OVERHEAD
 
     def _release(self, position: i64) -> Message:
-        message = self._memory.pop(position)
+        """Let a message go from memory; its row stays."""
+        row = self.rows.near[position]
+        message = row.message
+        assert message is not None, "a message is let go of that is not in memory"
+        row.message = None
         size: i64 = len(message.header) + len(message.body)
         self.octets -= size
+        self._here -= 1
         self._pager.used -= size + OVERHEAD
         return message
 
@@ -158,8 +178,9 @@ class TimedStore(PageTaker):
             octets: i64 = 0
             while far and len(batch) < PAGE_MESSAGES and octets < PAGE_OCTETS:
                 position: i64 = far.popleft()
-                message = self._memory.get(position)
-                if message is not None and self.rows.due(position) >= horizon:
+                row = self.rows.near.get(int(position))
+                message = None if row is None else row.message
+                if row is not None and message is not None and row.due >= horizon:
                     batch.append(position)
                     octets += len(message.header) + len(message.body)
             if batch and not self._write(batch):
@@ -174,8 +195,14 @@ class TimedStore(PageTaker):
         batch.sort()
         kept: list[Entry] = []
         spilled: list[Entry] = []
+        before: i64 = -1
         for position in batch:
-            message = self._memory[position]
+            if position == before:
+                # It was taken out, and came back while it was listed still.
+                continue
+            before = position
+            message = self.rows.near[position].message
+            assert message is not None, "a page is made of messages in memory"
             entry = (position, message, 0)
             if self._durable and message.share > 0:
                 kept.append(entry)
@@ -195,18 +222,32 @@ class TimedStore(PageTaker):
                 return False
             number: i64 = self._next_page
             self._next_page += 1
-            self._spilled[number] = _Spilled(page)
             for index, entry in enumerate(spilled):
                 self._release(entry[0])
                 self.rows.move(entry[0], page.location(index), -number)
+            self._spilled[number] = _Spilled(page)
         return True
 
     def next(self) -> i64:
         """Give the time at which ``take_due`` has something to do; ``NEVER`` if the disk is to say so."""
         if not self._due:
             return self._index.next()
-        on_disk = self.rows.location(read_i64_be(self._due[0], self._due_at)) >= 0
+        on_disk = self.rows.location(self._first_due()) >= 0
         return NEVER if on_disk and self._reading else 0
+
+    def _first_due(self) -> i64:
+        """Give the position in the first entry whose time has come."""
+        if not self._front:
+            self._front = self._index.blocks.read(self._due[0])
+        return read_i64_be(self._front, self._due_at + ENTRY_POSITION)
+
+    def _pass(self) -> None:
+        """Be done with the first entry whose time has come."""
+        self._due_at += ENTRY
+        if self._due_at >= len(self._front):
+            self._index.blocks.drop(self._due.popleft())
+            self._front = b""
+            self._due_at = 0
 
     def take_due(self, now: i64, most: i64, most_octets: i64) -> list[Entry]:
         """Take messages whose time has come, in the order of their times.
@@ -224,51 +265,52 @@ class TimedStore(PageTaker):
         found: list[Entry] = []
         octets: i64 = 0
         while due and len(found) < most and octets < most_octets:
-            block = due[0]
-            position: i64 = read_i64_be(block, self._due_at)
-            location = self.rows.location(position)
-            if location >= 0:
-                self._demand(position)
+            position = self._first_due()
+            row = self.rows.near.get(int(position))
+            time: i64 = self.rows.due(position) if row is None else row.due
+            if time > now:
+                # The clock went back after its bucket was taken, or it was taken out and came back.
+                self._pass()
+                index.add(time, position)
+                continue
+            if row is None:
+                if time != GONE:
+                    self._demand()
+                    break
+                self._pass()
+                continue
+            if row.message is None:
+                # It is being read.
                 break
-            self._due_at += POSITION
-            if self._due_at >= len(block):
-                due.popleft()
-                self._due_at = 0
-            if location == GONE:
-                continue
-            if self.rows.due(position) > now:
-                # The clock went back after its bucket was taken.
-                index.add(self.rows.due(position), position)
-                continue
-            returns = self.rows.returns(position)
-            self.rows.drop(position)
+            self._pass()
             message = self._release(position)
+            self.rows.drop(position)
             octets += message.size()
-            found.append((position, message, returns))
+            found.append((position, message, int(row.returns)))
         self._read_ahead(now)
         if len(self._far) > FAR_KEPT:
             self.page_out(FAR_KEPT // 2)
         return found
 
-    def _demand(self, position: i64) -> None:
-        """Have the next messages read whose time has come, the first of them with this position."""
-        if int(position) in self._asked:
-            return
+    def _demand(self) -> None:
+        """Have the next messages read whose time has come."""
         wanted: list[int] = []
         at: i64 = self._due_at
         for block in self._due:
-            while at < len(block) and len(wanted) < PAGE_MESSAGES:
-                self._want(read_i64_be(block, at), wanted)
-                at += POSITION
+            self._want(self._index.blocks.read(block), at, PAGE_MESSAGES, wanted)
             at = 0
             if len(wanted) >= PAGE_MESSAGES:
                 break
         self._fetch(wanted)
 
-    def _want(self, position: i64, wanted: list[int]) -> None:
-        if self.rows.location(position) >= 0 and int(position) not in self._asked:
-            self._asked.add(position)
-            wanted.append(position)
+    def _want(self, entries: bytes, at: i64, most: i64, wanted: list[int]) -> None:
+        """Note the positions of entries from an offset on, of what is not near, until there are so many."""
+        near = self.rows.near
+        while at < len(entries) and len(wanted) < most:
+            position: int = read_i64_be(entries, at + ENTRY_POSITION)
+            if position not in near:
+                wanted.append(position)
+            at += ENTRY
 
     def _read_ahead(self, now: i64) -> None:
         """Have messages read whose time is near, unless enough of them are in memory."""
@@ -279,36 +321,43 @@ class TimedStore(PageTaker):
             return
         if self._cursor < fine.first:
             self._cursor = fine.first
-        enough: bool = len(self._memory) >= AHEAD_MESSAGES or self.octets >= AHEAD_OCTETS
+        enough: bool = self._here >= AHEAD_MESSAGES or self.octets >= AHEAD_OCTETS
         if enough and self._cursor > now + URGENT:
             # Soon many can be read in one go.
             return
         wanted: list[int] = []
-        room: i64 = AHEAD_MESSAGES - len(self._asked)
-        while self._cursor < horizon and len(wanted) < room and len(self._memory) < 2 * AHEAD_MESSAGES:
+        room: i64 = AHEAD_MESSAGES - self._asked
+        while self._cursor < horizon and len(wanted) < room and self._here < 2 * AHEAD_MESSAGES:
             if self.octets >= 2 * AHEAD_OCTETS:
                 break
             bucket = fine.buckets.get(int(self._cursor))
             self._cursor += 1
             if bucket is None:
                 continue
-            for block in bucket.all():
-                at: i64 = 0
-                while at < len(block):
-                    self._want(read_i64_be(block, at), wanted)
-                    at += POSITION
+            for piece in range(bucket.count()):
+                self._want(bucket.read(piece), 0, room, wanted)
                 if len(wanted) >= room:
                     break
         self._fetch(wanted)
 
     def _fetch(self, wanted: list[int]) -> None:
+        """Have messages read, those of them that are far."""
         wanted.sort()
-        at: i64 = 0
-        while at < len(wanted):
-            page = self._page(wanted[at : at + PAGE_MESSAGES])
-            at += PAGE_MESSAGES
-            self._reading.append(page)
-            self._pager.fetch(page, self)
+        batch: list[int] = []
+        for position in wanted:
+            if self.rows.approach(position) is not None:
+                self._asked += 1
+                batch.append(position)
+                if len(batch) >= PAGE_MESSAGES:
+                    self._submit(batch)
+                    batch = []
+        if batch:
+            self._submit(batch)
+
+    def _submit(self, batch: list[int]) -> None:
+        page = self._page(batch)
+        self._reading.append(page)
+        self._pager.fetch(page, self)
 
     def _page(self, positions: list[int]) -> Page:
         """Make a page of messages that are on disk, to read them; it claims nothing."""
@@ -330,15 +379,18 @@ class TimedStore(PageTaker):
         self._reading.remove(page)
         for index, message in enumerate(messages):
             position = page.position(index)
-            self._asked.discard(int(position))
-            if self.rows.location(position) < 0:
+            row = self.rows.near.get(int(position))
+            if row is None or row.location < 0 or page.location(index) == NOWHERE:
                 continue
             if message is None:
                 self._lose(position)
                 continue
-            self._unspill(self.rows.claim(position))
-            self.rows.move(position, IN_MEMORY, 0)
-            self._keep(message, position)
+            self._unspill(row.claim)
+            self._asked -= 1
+            row.location = IN_MEMORY
+            row.claim = 0
+            row.message = message
+            self._count(message)
         self._owner.stocked()
 
     def _lose(self, position: i64) -> None:
@@ -360,9 +412,14 @@ class TimedStore(PageTaker):
         if claim > 0:
             self._journal.release(claim >> _CLAIM_BITS, claim & _LOW_HALF)
         self._unspill(claim)
-        self.rows.drop(position)
-        if int(position) in self._asked:
-            self._asked.discard(int(position))
+        self.unask(position)
+        self.drop(position)
+
+    def unask(self, position: i64) -> None:
+        """What is being read of a message is wanted no more; its row is to be dropped next."""
+        row = self.rows.near.get(int(position))
+        if row is not None and row.location >= 0:
+            self._asked -= 1
             for page in self._reading:
                 index = page.index(position)
                 if index >= 0:
@@ -375,12 +432,28 @@ class TimedStore(PageTaker):
             return False
         if location >= 0:
             self._forget_row(position)
-            return True
-        self.rows.drop(position)
-        message = self._release(position)
-        if self._durable and message.share > 0:
-            self._journal.release(i64(message.segment), i64(message.share))
+        else:
+            message = self._release(position)
+            self.drop(position)
+            if self._durable and message.share > 0:
+                self._journal.release(i64(message.segment), i64(message.share))
         return True
+
+    def drop(self, position: i64) -> None:
+        """Forget the row of a message that is taken out before its time."""
+        self.rows.drop(position)
+        if self.rows.count == 0:
+            # Nobody should wait for what is here no longer.
+            self._forget_times()
+
+    def _forget_times(self) -> None:
+        for block in self._due:
+            self._index.blocks.drop(block)
+        self._due.clear()
+        self._front = b""
+        self._due_at = 0
+        self._far.clear()
+        self._index.clear()
 
     def hasten(self, position: i64, due: i64) -> bool:
         """Have a message due at an earlier time; False if it is not here."""
@@ -401,8 +474,8 @@ class TimedStore(PageTaker):
         found: dict[int, Message | None] = {}
         on_disk: list[int] = []
         for position in positions:
-            found[position] = self._memory.get(position)
-            if self.rows.location(position) >= 0:
+            found[position] = self.held(position)
+            if found[position] is None and self.rows.location(position) >= 0:
                 on_disk.append(position)
         on_disk.sort()
         if on_disk:
@@ -416,19 +489,20 @@ class TimedStore(PageTaker):
 
     def clear(self) -> list[int]:
         """Forget everything with its claims on the disk, and give the positions, ascending."""
-        positions = self.rows.positions()
+        positions: list[int] = []
+        for first, count in self.clear_runs():
+            positions.extend(range(first, first + count))
+        return positions
+
+    def clear_runs(self) -> list[tuple[int, int]]:
+        """Do as ``clear`` does, and give first position and count of neighbours, ascending."""
         released: dict[int, int] = {}
-        for position in positions:
-            claim: i64 = 0
-            if self.rows.location(position) == IN_MEMORY:
+        for position, row in self.rows.near.items():
+            if row.message is not None:
                 message = self._release(position)
                 if self._durable and message.share > 0:
-                    claim = claim_of(i64(message.segment), i64(message.share))
-            else:
-                claim = self.rows.claim(position)
-            if claim > 0:
-                segment: int = claim >> _CLAIM_BITS
-                released[segment] = released.get(segment, 0) + int(claim & _LOW_HALF)
+                    row.claim = claim_of(i64(message.segment), i64(message.share))
+        runs = self.rows.clear(released)
         for segment, octets in released.items():
             self._journal.release(segment, octets)
         for spilled in self._spilled.values():
@@ -437,24 +511,18 @@ class TimedStore(PageTaker):
             # Nobody waits for it any more; its files may go.
             self._pager.taken(page)
         self._spilled.clear()
-        self._asked.clear()
-        self._far.clear()
-        self._due.clear()
-        self._due_at = 0
-        self._index.clear()
-        self.rows.clear()
-        return positions
+        self._asked = 0
+        self._forget_times()
+        return runs
 
     def locate(self, wanted: list[int]) -> list[tuple[int, Place]]:
         """Find messages by position."""
         found: list[tuple[int, Place]] = []
         for position in wanted:
-            location = self.rows.location(position)
-            if location == IN_MEMORY:
-                message = self._memory[position]
-                found.append((position, Place(message, message.location, self.rows.returns(position))))
-            elif location != GONE:
-                found.append((position, Place(None, location, self.rows.returns(position))))
+            message = self.held(position)
+            location = self.rows.location(position) if message is None else message.location
+            if message is not None or location != GONE:
+                found.append((position, Place(message, location, self.rows.returns(position))))
         return found
 
     def relocate(self, moved: list[Moved], segment: int, to_segment: int) -> list[int]:
@@ -478,9 +546,14 @@ class TimedStore(PageTaker):
     @property
     def on_disk(self) -> i64:
         """How many messages are on disk only."""
-        return self.rows.count - len(self._memory)
+        return self.rows.count - self._here
 
 
 def claim_of(segment: i64, share: i64) -> i64:
     """Give the claim of a message on the journal: so many octets of a segment."""
     return segment << _CLAIM_BITS | share
+
+
+def claimed_octets(claim: i64) -> i64:
+    """Give about how many octets a message has that is on disk: nobody knows of one that was spilled."""
+    return claim & _LOW_HALF if claim > 0 else SPILLED_ESTIMATE

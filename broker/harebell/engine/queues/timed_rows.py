@@ -1,212 +1,422 @@
-"""What a store of timed messages keeps of each, by position: 24 octets, 28 once some came back.
+"""What a store of timed messages keeps of each, by position: in memory of the near ones, on disk of the rest.
 
-Positions come in runs of 4096.  Where many of a run are held they lie in an array, where few are in a dict,
-so that neither a store of three messages nor three that are left of very many cost much.
+Far rows lie in leaves of 204 neighbours at most, sorted by position.  A leaf that was not opened lately is a
+block of scratch, and some hundred octets of memory stand for it.  Most rows come in the order of their
+positions, so most leaves are full, wherever the positions have gaps; what is left of two leaves that get
+empty becomes one.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from heapq import nsmallest
 from typing import Final
 
-from librt.vecs import append, vec
-from mypy_extensions import i32, i64
+from librt.strings import read_i64_be
+from librt.vecs import vec
+from mypy_extensions import i64
 
-RUN_BITS: Final = 12
-RUN: Final = 1 << RUN_BITS
+from harebell.content.message import Message
+from harebell.engine.queues.timed_leaf import (
+    CLAIM,
+    DUE,
+    LEAF_ROWS,
+    LOCATION,
+    OPEN,
+    POSITION,
+    RETURNS,
+    WORDS,
+    Leaf,
+)
+from harebell.scratch import Scratch
 
-DENSE_FROM: Final = 384
-SPARSE_BELOW: Final = 192
-"""So many messages of a run make an array worth its memory, and so few do no longer."""
+LEAVES_OPEN: Final = 32
+"""So many leaves are in memory as a whole, those opened last."""
 
 GONE: Final = -1
 IN_MEMORY: Final = -3
 """Locations of a message that is held no longer, and of one whose body is in memory."""
 
-_WORDS: Final = 3
-_LOCATION: Final = 0
-_CLAIM: Final = 1
-_DUE: Final = 2
+_CLOSES: Final = 64
+"""Leaves that one change closes, if many stayed open since there was no room for them."""
+
+_CLAIM_BITS: Final = 32
+_LOW_HALF: Final = (1 << 32) - 1
 
 
-class _Run:
-    """Neighbouring positions, by slot."""
+class Row:
+    """What is kept of a near message: one in memory, or one that is being read.
 
-    def __init__(self) -> None:
-        self.alive: i64 = 0
-        self._few: dict[int, tuple[int, int, int, int]] = {}
-        self._dense: bool = False
-        self._rows: vec[i64] = vec[i64]()
-        self._returns: vec[i32] = vec[i32]()
+    Attributes:
+        location, claim, due, returns: see ``TimedRows.put``.
+        message: the message, if it is in memory.
+    """
 
-    def put(self, slot: i64, location: i64, claim: i64, due: i64, returns: i64) -> None:
-        """Set what is kept of a slot."""
-        if not self._dense:
-            if int(slot) not in self._few:
-                self.alive += 1
-            self._few[slot] = (location, claim, due, returns)
-            if self.alive >= DENSE_FROM:
-                self._thicken()
-            return
-        rows = self._rows
-        at: i64 = slot * _WORDS
-        if rows[at + _LOCATION] == GONE:
-            self.alive += 1
-        rows[at + _LOCATION] = location
-        rows[at + _CLAIM] = claim
-        rows[at + _DUE] = due
-        if returns != 0 or len(self._returns) > 0:
-            self._set_returns(slot, returns)
+    __slots__ = ("claim", "due", "location", "message", "returns")
 
-    def _set_returns(self, slot: i64, returns: i64) -> None:
-        found = self._returns
-        while len(found) < RUN:
-            found = append(found, i32(0))
-        found[slot] = i32(returns)
-        self._returns = found
-
-    def _thicken(self) -> None:
-        rows = self._rows
-        number: i64 = 0
-        while number < RUN:
-            rows = append(rows, i64(GONE))
-            rows = append(rows, i64(0))
-            rows = append(rows, i64(0))
-            number += 1
-        self._rows = rows
-        self._dense = True
-        few = self._few
-        self._few = {}
-        self.alive = 0
-        for slot, row in few.items():
-            self.put(slot, row[0], row[1], row[2], row[3])
-
-    def _thin(self) -> None:
-        few: dict[int, tuple[int, int, int, int]] = {}
-        slot: i64 = 0
-        while slot < RUN:
-            if self._rows[slot * _WORDS + _LOCATION] != GONE:
-                few[slot] = (self.location(slot), self.claim(slot), self.due(slot), self.returns(slot))
-            slot += 1
-        self._few = few
-        self._dense = False
-        self._rows = vec[i64]()
-        self._returns = vec[i32]()
-
-    def drop(self, slot: i64) -> bool:
-        """Forget a slot; False if there was nothing."""
-        if self._dense:
-            at: i64 = slot * _WORDS
-            if self._rows[at + _LOCATION] == GONE:
-                return False
-            self._rows[at + _LOCATION] = GONE
-            self.alive -= 1
-            if self.alive < SPARSE_BELOW:
-                self._thin()
-            return True
-        if self._few.pop(int(slot), None) is None:
-            return False
-        self.alive -= 1
-        return True
-
-    def location(self, slot: i64) -> i64:
-        if self._dense:
-            return self._rows[slot * _WORDS + _LOCATION]
-        row = self._few.get(int(slot))
-        return GONE if row is None else row[0]
-
-    def claim(self, slot: i64) -> i64:
-        return self._rows[slot * _WORDS + _CLAIM] if self._dense else self._few[slot][1]
-
-    def due(self, slot: i64) -> i64:
-        return self._rows[slot * _WORDS + _DUE] if self._dense else self._few[slot][2]
-
-    def returns(self, slot: i64) -> i64:
-        if self._dense:
-            return i64(self._returns[slot]) if slot < len(self._returns) else 0
-        return self._few[slot][3]
-
-    def slots(self) -> list[int]:
-        """List the slots that hold something, ascending."""
-        if not self._dense:
-            return sorted(self._few)
-        found: list[int] = []
-        slot: i64 = 0
-        while slot < RUN:
-            if self._rows[slot * _WORDS + _LOCATION] != GONE:
-                found.append(slot)
-            slot += 1
-        return found
+    def __init__(self, location: i64, claim: i64, due: i64, returns: i64) -> None:
+        self.location: i64 = location
+        self.claim: i64 = claim
+        self.due: i64 = due
+        self.returns: i64 = returns
+        self.message: Message | None = None
 
 
 class TimedRows:
     """What is kept of each message, by position.
 
+    Args:
+        scratch: keeps what memory has no room for.
+        leaf_rows, leaves_open: see ``LEAF_ROWS`` and ``LEAVES_OPEN``.
+
     Attributes:
-        count: messages held.
+        near: the rows that are in memory, of messages that are in memory or being read.
+        far: how many others there are.
     """
 
-    def __init__(self) -> None:
-        self.count: i64 = 0
-        self._runs: dict[int, _Run] = {}
+    def __init__(self, scratch: Scratch, leaf_rows: i64 = LEAF_ROWS, leaves_open: i64 = LEAVES_OPEN) -> None:
+        self.near: dict[int, Row] = {}
+        self.far: i64 = 0
+        self._scratch = scratch
+        self._leaf_rows: i64 = leaf_rows
+        self._leaves_open: i64 = leaves_open
+        # A leaf with less than the first joins a neighbour if both together have no more than the second.
+        self._few: i64 = leaf_rows // 4
+        self._joined: i64 = leaf_rows * 3 // 4
+        self._leaves: list[Leaf] = []
+        self._open: deque[Leaf] = deque()
+        # The block that was read last, and its handle.
+        self._block: bytes = b""
+        self._block_of: i64 = OPEN
+        # What ``_seek`` found.
+        self._at: i64 = 0
+        self._slot: i64 = 0
+
+    @property
+    def count(self) -> i64:
+        """Messages held."""
+        return len(self.near) + self.far
 
     def put(self, position: i64, location: i64, claim: i64, due: i64, returns: i64) -> None:
         """Set all that is kept of a message.
 
         Args:
             location: where it is: see ``paging.Page``, or ``IN_MEMORY``.
-            claim: what it holds alive on disk; of no meaning here.
+            claim: what it holds alive on disk; of no meaning here but for ``clear``.
             due: its time.
             returns: how often it came back (``paging.RETURN``).
         """
-        number: int = position >> RUN_BITS
-        run = self._runs.get(number)
-        if run is None:
-            run = self._runs[number] = _Run()
-        before: i64 = run.alive
-        run.put(position & (RUN - 1), location, claim, due, returns)
-        self.count += run.alive - before
+        row = self.near.get(int(position))
+        if row is not None:
+            if location == IN_MEMORY or row.location >= 0:
+                row.location = location
+                row.claim = claim
+                row.due = due
+                row.returns = returns
+                return
+            del self.near[int(position)]
+        elif location == IN_MEMORY:
+            if self.far > 0 and self._seek(position):
+                self._remove()
+            self.near[position] = Row(location, claim, due, returns)
+            return
+        self._put_far(position, location, claim, due, returns)
+
+    def add(self, message: Message, position: i64, due: i64, returns: i64) -> None:
+        """Take a message in memory that is not held."""
+        row = Row(IN_MEMORY, 0, due, returns)
+        row.message = message
+        self.near[position] = row
 
     def move(self, position: i64, location: i64, claim: i64) -> None:
         """A message that is held is elsewhere now."""
-        self.put(position, location, claim, self.due(position), self.returns(position))
+        row = self.near.get(int(position))
+        if row is not None:
+            self.put(position, location, claim, row.due, row.returns)
+        elif self._seek(position):
+            self.put(position, location, claim, self._word(DUE), self._word(RETURNS))
+
+    def approach(self, position: i64) -> Row | None:
+        """Have the row of a far message in memory, since it is going to be read; None if it is not far."""
+        if self.far == 0 or not self._seek(position):
+            return None
+        row = Row(self._word(LOCATION), self._word(CLAIM), self._word(DUE), self._word(RETURNS))
+        self._remove()
+        self.near[position] = row
+        return row
 
     def drop(self, position: i64) -> bool:
         """Forget a message; False if it was not held."""
-        number: int = position >> RUN_BITS
-        run = self._runs.get(number)
-        if run is None or not run.drop(position & (RUN - 1)):
+        if self.near.pop(int(position), None) is not None:
+            return True
+        if not self._seek(position):
             return False
-        self.count -= 1
-        if run.alive == 0:
-            del self._runs[number]
+        self._remove()
         return True
 
     def location(self, position: i64) -> i64:
         """Give where a message is; ``GONE`` if it is not held."""
-        run = self._runs.get(int(position >> RUN_BITS))
-        return GONE if run is None else run.location(position & (RUN - 1))
+        row = self.near.get(int(position))
+        if row is not None:
+            return row.location
+        return self._word(LOCATION) if self._seek(position) else GONE
 
     def claim(self, position: i64) -> i64:
         """Give the claim of a message that is held."""
-        return self._runs[position >> RUN_BITS].claim(position & (RUN - 1))
+        row = self.near.get(int(position))
+        if row is not None:
+            return row.claim
+        return self._word(CLAIM) if self._seek(position) else 0
 
     def due(self, position: i64) -> i64:
-        """Give the time of a message that is held."""
-        return self._runs[position >> RUN_BITS].due(position & (RUN - 1))
+        """Give the time of a message that is held; ``GONE`` if it is not."""
+        row = self.near.get(int(position))
+        if row is not None:
+            return row.due
+        return self._word(DUE) if self._seek(position) else GONE
 
     def returns(self, position: i64) -> i64:
         """Give how often a message came back that is held."""
-        return self._runs[position >> RUN_BITS].returns(position & (RUN - 1))
+        row = self.near.get(int(position))
+        if row is not None:
+            return row.returns
+        return self._word(RETURNS) if self._seek(position) else 0
+
+    def positions_from(self, position: i64, most: i64) -> list[int]:
+        """List positions from one on, ascending, so many at most."""
+        found = nsmallest(most, [at for at in self.near if at >= position])
+        leaves = self._leaves
+        if leaves:
+            self._seek(position)
+            at: i64 = self._at if leaves[0].first <= position else 0
+            slot: i64 = self._slot if leaves[0].first <= position else 0
+            limit: i64 = len(found) + most
+            while at < len(leaves) and len(found) < limit:
+                leaf = leaves[at]
+                self._at = at
+                self._slot = slot
+                while self._slot < leaf.slots and len(found) < limit:
+                    if leaf.holds(self._slot):
+                        found.append(int(self._word(POSITION)))
+                    self._slot += 1
+                at += 1
+                slot = 0
+            found.sort()
+        return found[:most]
 
     def positions(self) -> list[int]:
-        """List all positions, ascending."""
-        found: list[int] = []
-        for number in sorted(self._runs):
-            for slot in self._runs[number].slots():
-                found.append((number << RUN_BITS) + slot)
+        """List all positions, ascending; there may be millions."""
+        return self.positions_from(0, self.count)
+
+    def runs(self) -> list[tuple[int, int]]:
+        """List first position and count of neighbours, ascending."""
+        return self._walk({})
+
+    def clear(self, claims: dict[int, int]) -> list[tuple[int, int]]:
+        """Forget everything; give ``runs``.
+
+        Args:
+            claims: what rows claim of the journal (see ``timed.claim_of``) is added here, by segment.
+        """
+        found = self._walk(claims)
+        for leaf in self._leaves:
+            if leaf.handle != OPEN:
+                self._scratch.drop(leaf.handle)
+        self._leaves.clear()
+        self._open.clear()
+        self._block = b""
+        self._block_of = OPEN
+        self.near.clear()
+        self.far = 0
         return found
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._runs.clear()
-        self.count = 0
+    def _walk(self, claims: dict[int, int]) -> list[tuple[int, int]]:
+        runs: list[tuple[int, int]] = []
+        for position, row in self.near.items():
+            _add_claim(claims, row.claim)
+            runs.append((position, 1))
+        first: i64 = 0
+        count: i64 = 0
+        for at in range(len(self._leaves)):
+            leaf = self._leaves[at]
+            self._at = at
+            slot: i64 = 0
+            while slot < leaf.slots:
+                if leaf.holds(slot):
+                    self._slot = slot
+                    here: i64 = self._word(POSITION)
+                    _add_claim(claims, self._word(CLAIM))
+                    if count > 0 and here == first + count:
+                        count += 1
+                    else:
+                        if count > 0:
+                            runs.append((int(first), int(count)))
+                        first = here
+                        count = 1
+                slot += 1
+        if count > 0:
+            runs.append((int(first), int(count)))
+        runs.sort()
+        return _joined(runs)
+
+    def _seek(self, position: i64) -> bool:
+        """Find a far row."""
+        leaves = self._leaves
+        low: i64 = 0
+        high: i64 = len(leaves)
+        while low < high:
+            middle: i64 = (low + high) >> 1
+            if leaves[middle].first <= position:
+                low = middle + 1
+            else:
+                high = middle
+        if low == 0:
+            return False
+        self._at = low - 1
+        leaf = leaves[low - 1]
+        self._slot = (
+            leaf.slot_of(position) if leaf.handle == OPEN else leaf.slot_in(self._read(leaf), position)
+        )
+        return self._slot < leaf.slots and leaf.holds(self._slot) and self._word(POSITION) == position
+
+    def _word(self, word: i64) -> i64:
+        """Give a word of the row that was found."""
+        leaf = self._leaves[self._at]
+        if leaf.handle == OPEN:
+            return leaf.rows[self._slot * WORDS + word]
+        return read_i64_be(self._read(leaf), (self._slot * WORDS + word) * 8)
+
+    def _read(self, leaf: Leaf) -> bytes:
+        if self._block_of != leaf.handle:
+            self._block = self._scratch.get(leaf.handle)
+            self._block_of = leaf.handle
+        return self._block
+
+    def _put_far(self, position: i64, location: i64, claim: i64, due: i64, returns: i64) -> None:
+        leaves = self._leaves
+        if leaves:
+            last = leaves[-1]
+            if last.takes(position, self._leaf_rows):
+                self.far += 1
+                last.add(position, location, claim, due, returns)
+                return
+        else:
+            leaves.append(Leaf(position))
+            self._opened(leaves[0])
+        if position < leaves[0].first:
+            leaves[0].first = position
+        found: bool = self._seek(position)
+        at: i64 = self._at
+        leaf = leaves[at]
+        if leaf.handle != OPEN:
+            self._thaw(leaf)
+            self._opened(leaf)
+            self._seek(position)
+        slot: i64 = self._slot
+        if found:
+            leaf.set(slot, position, location, claim, due, returns)
+            return
+        self.far += 1
+        behind: Leaf | None = None
+        if leaf.slots == self._leaf_rows:
+            # Behind the last there is a new leaf, so that those before stay full.
+            half: i64 = slot if slot == leaf.slots else leaf.slots // 2
+            behind = Leaf(position if slot == half else leaf.rows[half * WORDS])
+            behind.take(leaf, half)
+            leaves.insert(at + 1, behind)
+            if slot >= half:
+                leaf = behind
+                slot -= half
+        if slot == leaf.slots:
+            leaf.add(position, location, claim, due, returns)
+        else:
+            leaf.insert(slot, position, location, claim, due, returns)
+        if behind is not None:
+            self._opened(behind)
+
+    def _opened(self, leaf: Leaf) -> None:
+        """A leaf is in memory now: another one may have to leave it."""
+        self._open.append(leaf)
+        closes: i64 = _CLOSES
+        while len(self._open) > self._leaves_open and closes > 0:
+            closes -= 1
+            oldest = self._open[0]
+            handle = self._scratch.put(oldest.encode())
+            if handle < 0:
+                return
+            self._open.popleft()
+            oldest.handle = handle
+            oldest.rows = vec[i64]()
+
+    def _thaw(self, leaf: Leaf) -> None:
+        """Open a leaf, which counts as open only when ``_opened`` was told."""
+        block = self._read(leaf)
+        handle: i64 = leaf.handle
+        leaf.decode(block)
+        self._discard(handle)
+
+    def _discard(self, handle: i64) -> None:
+        self._scratch.drop(handle)
+        if self._block_of == handle:
+            self._block = b""
+            self._block_of = OPEN
+
+    def _remove(self) -> None:
+        """Forget the row that was found."""
+        at: i64 = self._at
+        leaf = self._leaves[at]
+        self.far -= 1
+        if leaf.handle == OPEN:
+            leaf.remove(self._slot)
+        else:
+            leaf.gone |= 1 << int(self._slot)
+            leaf.count -= 1
+        if leaf.count == 0:
+            self._give_up(at)
+        elif leaf.count < self._few:
+            if at + 1 < len(self._leaves) and leaf.count + self._leaves[at + 1].count <= self._joined:
+                self._join(at)
+            elif at > 0 and leaf.count + self._leaves[at - 1].count <= self._joined:
+                self._join(at - 1)
+
+    def _give_up(self, at: i64) -> None:
+        """Forget a leaf that holds nothing."""
+        leaf = self._leaves[at]
+        del self._leaves[at]
+        if leaf.handle == OPEN:
+            self._open.remove(leaf)
+        else:
+            self._discard(leaf.handle)
+
+    def _join(self, at: i64) -> None:
+        """Make one leaf of two."""
+        leaf = self._leaves[at]
+        behind = self._leaves[at + 1]
+        closed: bool = leaf.handle != OPEN
+        if behind.handle == OPEN:
+            self._open.remove(behind)
+        else:
+            self._thaw(behind)
+        if closed:
+            self._thaw(leaf)
+        leaf.take(behind, 0)
+        del self._leaves[at + 1]
+        if closed:
+            self._opened(leaf)
+
+
+def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Make one run of those that follow each other."""
+    found: list[tuple[int, int]] = []
+    for first, count in runs:
+        if found and found[-1][0] + found[-1][1] == first:
+            found[-1] = (found[-1][0], found[-1][1] + count)
+        else:
+            found.append((first, count))
+    return found
+
+
+def _add_claim(claims: dict[int, int], claim: i64) -> None:
+    if claim > 0:
+        segment: int = claim >> _CLAIM_BITS
+        claims[segment] = claims.get(segment, 0) + int(claim & _LOW_HALF)

@@ -135,10 +135,10 @@ def _ready(queue: Queue, position: int) -> Iterator[Found]:
 
 
 def _retrying(queue: Queue, position: int) -> Iterator[Found]:
-    for at in sorted(at for at in queue.retry_times() if at >= position):
-        entry = queue.waiting_for_retry(at)
-        if entry is not None:
-            yield Found(at, entry[1], entry[2], queue.retry_times()[at])
+    while entries := queue.browse_waiting(position, SLICE):
+        for entry in entries:
+            yield Found(*entry)
+        position = entries[-1][0] + 1
 
 
 def _unacked(call: Call, queue: Queue, position: int) -> Iterator[Found]:
@@ -225,13 +225,13 @@ def _find(call: Call, queue: Queue) -> Found:
     position = _position(call)
     try:
         entries = queue.browse_from(position, 1)
+        waiting_ones = queue.browse_waiting(position, 1)
     except PageUnreadable:
         raise busy() from None
     if entries and entries[0][0] == position:
         return Found(*entries[0])
-    entry = queue.waiting_for_retry(position)
-    if entry is not None:
-        return Found(position, entry[1], entry[2], queue.retry_times()[position])
+    if waiting_ones and waiting_ones[0][0] == position:
+        return Found(*waiting_ones[0])
     for found in _unacked(call, queue, position):
         if found.position == position:
             return found
@@ -258,7 +258,10 @@ async def delete(call: Call) -> Answer:
     found = _free(call, queue)
     with Step(call.admin.broker.journal) as step:
         taken = queue.withdraw([found.position])
-        entry = taken[0] if taken else queue.withdraw_waiting(found.position)
+        try:
+            entry = taken[0] if taken else queue.withdraw_waiting(found.position)
+        except PageUnreadable:
+            raise busy() from None
         if entry is None:
             raise busy()
         queue.settle_dead(entry[1], entry[0])
@@ -319,13 +322,13 @@ async def move(call: Call) -> Answer:
     broker = call.admin.broker
     batch = [waiting(found.position, found.message, found.returns & FLAGGED != 0)]
     with Step(call.admin.broker.journal) as step:
-        counts = redrive(vhost, broker.journal, broker.clock, queue, batch, to, again=False)
+        counts = redrive(broker, vhost, queue, batch, to, again=False)
     if not counts[MOVED]:
         if counts[GONE]:
             raise busy()
         if counts[UNROUTABLE]:
             raise bad_request("no other queue would get it", "unroutable")
-        raise HttpError(409, "conflict", "a queue that would get it is full")
+        raise HttpError(409, "conflict", "a queue that would get it is full, or it does not fit a schema")
     detail = {"position": found.position, "exchange": to.exchange, "routing_key": to.routing_key}
     _note(call, vhost, "message.moved", queue, detail)
     await call.committed(step.lsn)
@@ -361,7 +364,11 @@ async def retry(call: Call) -> Answer:
     vhost, queue = _queue(call)
     position = _position(call)
     with Step(call.admin.broker.journal) as step:
-        if not queue.retry_now(position):
+        try:
+            found = queue.retry_now(position)
+        except PageUnreadable:
+            raise busy() from None
+        if not found:
             raise not_found()
     _note(call, vhost, "message.retried", queue, {"position": position})
     await call.committed(step.lsn)

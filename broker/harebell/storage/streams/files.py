@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from harebell.content.chunks import CHUNK_HEAD_SIZE, RECORD_HEAD_SIZE, scan_head, valid_chunk
 from harebell.storage.files import Files
 from harebell.storage.page_thread import Damage
 from harebell.storage.streams.block_reader import BlockReader, BlockReading, Forget
@@ -460,6 +461,20 @@ class FileStreamLogs(StreamLogs):
     def unopened(self) -> set[int]:
         """Give the queue ids of which there are segments but no log."""
         return {queue_id for queue_id, kinds in self._found.items() if kinds[STREAM]}
+
+    def of_window(self, queue_id: int) -> bool:
+        """Tell whether segments without a log hold ids of a window: then what is in them has no address."""
+        name = file_name(queue_id, min(self._found[queue_id][STREAM]))
+        reader = self._files.reader(name)
+        try:
+            head = scan_head(reader.read(0, CHUNK_HEAD_SIZE), 0)
+            chunk = b"" if head is None else reader.read(0, int(head.size))
+        finally:
+            reader.close()
+        if valid_chunk(chunk, 0) is None or len(chunk) < CHUNK_HEAD_SIZE + RECORD_HEAD_SIZE:
+            return False
+        at = CHUNK_HEAD_SIZE + 8
+        return chunk[at : at + 2] == b"\0\0"
 
     @property
     def backlog(self) -> int:
