@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from harebell.storage.files import DiskFiles, LogFile, Reader
+from harebell.storage.files import DiskFiles, LogFile, Reader, ScratchFile
 from harebell.storage.records import CLEAN, RECORD_HEAD_SIZE, RECORD_MARK
 from harebell.storage.segments import NAME_SUFFIX
 
@@ -215,6 +215,29 @@ class FaultyReader(Reader):
         self._reader.close()
 
 
+class FaultyScratch(ScratchFile):
+    """A real file without a name that may not be written or read."""
+
+    def __init__(self, file: ScratchFile, name: str, faults: Faults) -> None:
+        self._file = file
+        self._name = name
+        self._faults = faults
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._faults.strikes("write", self._name, BEFORE)
+        self._file.write(offset, data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        self._faults.strikes("read", self._name, BEFORE)
+        return self._file.read(offset, size)
+
+    def truncate(self) -> None:
+        self._file.truncate()
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class FaultyFiles(DiskFiles):
     """A real folder in which operations may fail.
 
@@ -244,6 +267,10 @@ class FaultyFiles(DiskFiles):
         file = FaultyFile(super().create(name), name, 0, self._faults)
         self._faults.strikes("create", name, AFTER)
         return file
+
+    def scratch(self, name: str) -> ScratchFile:
+        self._faults.strikes("create", name, BEFORE)
+        return FaultyScratch(super().scratch(name), name, self._faults)
 
     def append(self, name: str) -> LogFile:
         size = (self.folder / name).stat().st_size

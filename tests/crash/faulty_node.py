@@ -1,7 +1,8 @@
 """``harebell`` on a file layer that fails on command.
 
-``python -m tests.crash.faulty_node CONTROL SEGMENT_BYTES serve --data-dir ...``: ``CONTROL`` is the control
-file of ``faults.py``, and need not be there; the rest of the line is that of ``harebell``.
+``python -m tests.crash.faulty_node CONTROL SEGMENT_BYTES UPKEEP serve --data-dir ...``: ``CONTROL`` is the
+control file of ``faults.py``, and need not be there; ``UPKEEP`` are the seconds between two looks at what the
+journal may let go of; the rest of the line is that of ``harebell``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from tests.crash.faults import Faults, FaultyFiles
 from tests.server.process import environment
 
 
-def command(control: Path, segment_bytes: int, *arguments: str) -> list[str]:
+def command(
+    control: Path, segment_bytes: int, *arguments: str, upkeep: float = node.UPKEEP_SECONDS
+) -> list[str]:
     """Give the command line of a faulty node."""
-    return [sys.executable, "-m", "tests.crash.faulty_node", str(control), str(segment_bytes), *arguments]
+    own = [str(control), str(segment_bytes), str(upkeep)]
+    return [sys.executable, "-m", "tests.crash.faulty_node", *own, *arguments]
 
 
 def environment_of_tests(settings: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -32,7 +36,7 @@ def environment_of_tests(settings: Mapping[str, str] | None = None) -> dict[str,
 
 def main() -> None:
     """Run ``harebell`` with nodes that use faulty files."""
-    control, segment_bytes, *arguments = sys.argv[1:]
+    control, segment_bytes, upkeep, *arguments = sys.argv[1:]
     faults = Faults(Path(control))
     real = node.Node
 
@@ -42,6 +46,7 @@ def main() -> None:
         return real(settings, data_dir, files=files, segment_bytes=int(segment_bytes))
 
     vars(node)["Node"] = faulty
+    vars(node)["UPKEEP_SECONDS"] = float(upkeep)
     cli.main(arguments)
 
 

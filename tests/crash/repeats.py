@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from typing import Final
 
 from pamqp import commands, frame
@@ -66,18 +67,20 @@ class Repeater(Client):
         sent: number of the last message ever sent.
         owing: numbers that were sent and not confirmed.
         seed: decides what is repeated.
+        pause: seconds between two batches, at least.
 
     Attributes:
         sent: as above.
         confirmed: numbers that were confirmed.
     """
 
-    def __init__(self, port: int, sent: int, owing: list[int], seed: int) -> None:
+    def __init__(self, port: int, sent: int, owing: list[int], seed: int, pause: float = 0.0) -> None:
         super().__init__(port)
         self.sent = sent
         self.confirmed: set[int] = set()
         self._owing = owing
         self._chance = random.Random(seed)
+        self._pause = pause
         self._waiting: dict[int, int] = {}
         self._tag = 0
         self.wire.call(commands.Confirm.Select(), 1, commands.Confirm.SelectOk)
@@ -90,6 +93,7 @@ class Repeater(Client):
                     self._tag += 1
                     self._waiting[self._tag] = number
                 self.wire.send(b"".join(message_frames(number) for number in batch))
+                time.sleep(self._pause)
             found = self.read_frame().payload
             assert found[:4] == ACK.to_bytes(4, "big"), f"expected a confirm, got {found[:12]!r}"
             tag, multiple = struct.unpack_from(">QB", found, 4)
@@ -111,12 +115,16 @@ class Repeater(Client):
 class RepeatsLedger:
     """What the publisher was promised, and what the queues had, over all rounds.
 
+    Args:
+        pause: seconds between two batches, at least.
+
     Attributes:
         taken: how many messages were there, each once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = 0.0) -> None:
         self.taken = 0
+        self._pause = pause
         self._sent = 0
         self._confirmed: set[int] = set()
         self._seen: set[int] = set()
@@ -125,7 +133,7 @@ class RepeatsLedger:
     def start(self, port: int) -> None:
         """Let the publisher work."""
         owing = [number for number in range(1, self._sent + 1) if number not in self._confirmed]
-        self._client = Repeater(port, self._sent, owing, self._sent)
+        self._client = Repeater(port, self._sent, owing, self._sent, self._pause)
         self._client.start()
 
     def finish(self, forgiving: bool) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 
 from pamqp import commands
 
+from harebell.node import UPKEEP_SECONDS
 from tests.crash import repeats, rules, streams
 from tests.crash.clients import (
     MARKS,
@@ -275,6 +276,7 @@ class Crashes:
         self.chance = random.Random(seed)
         self.settings = ({} if segment_bytes is None else LITTLE_MEMORY) | dict(settings or {})
         self.segment_bytes = segment_bytes
+        self.upkeep = UPKEEP_SECONDS
         self.control = folder / "faults.json"
         self.ledger = Ledger()
         self.rules = rules.RulesLedger()
@@ -319,7 +321,7 @@ class Crashes:
         if self.segment_bytes is None:
             line = command(*line)
         else:
-            line = faulty_command(self.control, self.segment_bytes, *line)
+            line = faulty_command(self.control, self.segment_bytes, *line, upkeep=self.upkeep)
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 line,
