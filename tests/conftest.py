@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from tests.server.process import BrokerProcess, running_broker
 INTERPRETED_BESIDE_COMPILED = os.environ.get("HAREBELL_EXPECT_COMPILED") == "0"
 settings.register_profile("untimed", deadline=None, max_examples=50 if INTERPRETED_BESIDE_COMPILED else 100)
 settings.load_profile("untimed")
+
+MOST_MEMORY = 8 << 30
+"""Octets that a process of the tests may have: what takes more fails where it happens, and harms no other."""
+_, HARD = resource.getrlimit(resource.RLIMIT_DATA)
+resource.setrlimit(
+    resource.RLIMIT_DATA, (MOST_MEMORY if HARD == resource.RLIM_INFINITY else min(HARD, MOST_MEMORY), HARD)
+)
 
 
 @pytest.fixture(scope="module")
