@@ -196,6 +196,9 @@ class GroupsLedger:
         for number in range(trickle.first, trickle.confirmed + 1):
             if number not in self._maybe_gone:
                 self._keys[queue_of(number), key_of(number)].alive.add(number)
+        # What was delivered and not confirmed yet may be gone with the kill, and nothing waits for it then.
+        for number in range(trickle.confirmed + 1, trickle.sent + 1):
+            self._keys[queue_of(number), key_of(number)].alive.discard(number)
         for key in self._keys.values():
             key.begin()
 
