@@ -24,6 +24,9 @@ BITS: Final = (0, 10, 16, 22, 28, 34, 40, 46, 52, 58)
 LEADS: Final = (0, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000)
 """Milliseconds before its beginning at which a bucket is opened."""
 
+FARTHEST: Final = LEADS[1] + (2 << BITS[1])
+"""Milliseconds ahead up to which the finest wheel has all, at most."""
+
 ENTRY: Final = 16
 """Octets of an entry: a time, and the position that was to come at it when it was made."""
 
@@ -75,6 +78,10 @@ class Blocks:
             handle = self._scratch.put(data)
             if handle >= 0:
                 return Block(b"", handle)
+        return self.keep_here(data)
+
+    def keep_here(self, data: bytes) -> Block:
+        """Make a block that stays in memory, for one of few entries would waste a slot of scratch."""
         self._kept += 1
         return Block(data, -1)
 
@@ -110,8 +117,12 @@ class Bucket:
     def close(self) -> list[Block]:
         """Give the blocks; nothing can be added any more."""
         if len(self._tail) > 0:
-            self._blocks.append(self._all.keep(self._tail.getvalue()))
+            self._blocks.append(self._all.keep_here(self._tail.getvalue()))
         return self._blocks
+
+    def entries(self) -> i64:
+        """Count the entries."""
+        return (len(self._blocks) * self._all.size + len(self._tail)) // ENTRY
 
     def count(self) -> int:
         """Give how many pieces there are to ``read``."""
@@ -159,6 +170,10 @@ class Level:
             heappush(self._order, number)
             self._note_first()
         bucket.add(due, position)
+
+    def entries(self) -> i64:
+        """Count the entries of the earliest bucket."""
+        return self.buckets[self._order[0]].entries()
 
     def pop(self) -> list[Block]:
         """Take the earliest bucket; each of its blocks is to be dropped when it was read."""
@@ -208,9 +223,12 @@ class TimeIndex:
         ]
         self.fine: Level = self._levels[0]
 
-    def horizon(self) -> i64:
-        """Give the time before which all is in the finest wheel, or due."""
-        return self._levels[1].opened
+    def horizon(self, now: i64) -> i64:
+        """Give the time before which all is in the finest wheel, or due.
+
+        It follows a clock that goes back, although what was opened is not closed again.
+        """
+        return min(self._levels[1].opened, now + FARTHEST)
 
     def add(self, due: i64, position: i64) -> None:
         """Add a position, of a message that is in the rows."""

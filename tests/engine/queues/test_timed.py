@@ -13,7 +13,7 @@ from harebell.content.message import Message, address
 from harebell.engine.queues.queue import Queue
 from harebell.engine.queues.timed import TimedStore
 from harebell.engine.queues.timed_rows import TimedRows
-from harebell.engine.time_index import ENTRY, TimeIndex
+from harebell.engine.time_index import ENTRY, FARTHEST, TimeIndex
 from harebell.scratch import MemoryScratch
 from tests.storage.fake_disk import FakeDisk
 from tests.storage.pager_rig import Rig, failing
@@ -253,3 +253,36 @@ def test_what_was_hastened_is_listed_once_by_its_time() -> None:
     index.add(START + 5, 3)
     assert index.sorted((0, 0), 2) == [(START + 5, 3), (START + 10**9, 1)]
     assert index.sorted((0, 0), 0) == []
+
+
+def test_a_clock_that_is_set_back_by_days_holds_nothing_up() -> None:
+    rig = Rig(FakeDisk(), FakeDisk())
+    store = TimedStore(Owner(), rig.pager, rig.journal, False)
+    ahead = START + 10 * 86_400_000
+    store.begin(ahead)
+    for position, due, now in (
+        (1, ahead + 3_600_000, ahead),
+        (2, START + 1000, START),
+        (3, ahead - 5, START),
+    ):
+        store.add(Message(address("x", "k"), b"header", b"body", False), position, due, 0, now)
+    assert store.take_due(START, 10, 1000) == []
+    assert store._cursor <= START + FARTHEST, "it looks at each millisecond up to where the clock was"
+    assert [entry[0] for entry in store.take_due(START + 1000, 10, 1000)] == [2]
+    assert [entry[0] for entry in store.take_due(ahead + 3_600_000, 10, 1000)] == [3, 1]
+    rig.stop()
+
+
+def test_what_is_overdue_needs_no_slot_of_scratch_for_each_millisecond() -> None:
+    rig = Rig(FakeDisk(), FakeDisk())
+    store = TimedStore(Owner(), rig.pager, rig.journal, True)
+    store.begin(START)
+    for position in range(1, 20_000):
+        store.add_stored(position, position * 2, 0, START - 20 * position, 0)
+    before = rig.pager.scratch.blocks
+    assert store.take_due(START, 1000, 1 << 20) == [], "they have to be read first"
+    assert rig.pager.scratch.blocks <= before
+    assert store._due_left < 3000, "the others stay where they are"
+    store.clear()
+    assert rig.pager.scratch.blocks == 0
+    rig.stop()

@@ -41,6 +41,9 @@ AHEAD_MESSAGES: Final = 8192
 AHEAD_OCTETS: Final = 4 * 1024 * 1024
 """Half as many messages as may be in memory for others to be read before their time, or octets of them."""
 
+AT_HAND: Final = 4 * PAGE_MESSAGES
+"""So many entries whose time has come are taken from the index at once, and the rest of a millisecond."""
+
 URGENT: Final = 500
 """Milliseconds before a time at which its messages are read even where more than half of these are here."""
 
@@ -84,8 +87,9 @@ class TimedStore(PageTaker):
     """
 
     __slots__ = (
-        "_asked", "_cursor", "_due", "_due_at", "_durable", "_far", "_front", "_here", "_index", "_journal",
-        "_looked", "_next_page", "_owner", "_page_at", "_pager", "_reading", "_spilled", "octets", "rows",
+        "_asked", "_cursor", "_due", "_due_at", "_due_left", "_durable", "_far", "_front", "_here", "_index",
+        "_journal", "_looked", "_next_page", "_owner", "_page_at", "_pager", "_reading", "_spilled", "octets",
+        "rows",
     )  # fmt: skip
 
     def __init__(self, owner: Queue, pager: Pager, journal: Journal, durable: bool) -> None:
@@ -109,6 +113,7 @@ class TimedStore(PageTaker):
         self._due: deque[Block] = deque()
         self._front: bytes = b""
         self._due_at: i64 = 0
+        self._due_left: i64 = 0
         self._cursor: i64 = 0
 
     def add(self, message: Message, position: i64, due: i64, returns: i64, now: i64) -> None:
@@ -125,7 +130,7 @@ class TimedStore(PageTaker):
         self.rows.add(message, position, due, returns)
         self._count(message)
         self._index.add(due, position)
-        if due >= self._index.horizon():
+        if due >= self._index.horizon(now):
             self._far.append(position)
             if len(self._far) >= self._page_at:
                 self.page_out(FAR_KEPT // 2)
@@ -172,7 +177,7 @@ class TimedStore(PageTaker):
     def page_out(self, keep: i64) -> None:
         """Let far messages go to the disk until so many are left, those that came last."""
         far = self._far
-        horizon: i64 = self._index.horizon()
+        horizon: i64 = self._index.horizon(self._looked)
         while len(far) > keep:
             batch: list[int] = []
             octets: i64 = 0
@@ -244,6 +249,7 @@ class TimedStore(PageTaker):
     def _pass(self) -> None:
         """Be done with the first entry whose time has come."""
         self._due_at += ENTRY
+        self._due_left -= 1
         if self._due_at >= len(self._front):
             self._index.blocks.drop(self._due.popleft())
             self._front = b""
@@ -259,12 +265,9 @@ class TimedStore(PageTaker):
         self._looked = now
         index = self._index
         index.open(now, EFFORT)
-        due = self._due
-        while index.fine.first <= now:
-            due.extend(index.fine.pop())
         found: list[Entry] = []
         octets: i64 = 0
-        while due and len(found) < most and octets < most_octets:
+        while len(found) < most and octets < most_octets and self._any_due(now):
             position = self._first_due()
             row = self.rows.near.get(int(position))
             time: i64 = self.rows.due(position) if row is None else row.due
@@ -292,6 +295,14 @@ class TimedStore(PageTaker):
             self.page_out(FAR_KEPT // 2)
         return found
 
+    def _any_due(self, now: i64) -> bool:
+        """Tell whether there are entries whose time has come, and have some more at hand to read ahead."""
+        fine = self._index.fine
+        while fine.first <= now and self._due_left < AT_HAND:
+            self._due_left += fine.entries()
+            self._due.extend(fine.pop())
+        return len(self._due) > 0
+
     def _demand(self) -> None:
         """Have the next messages read whose time has come."""
         wanted: list[int] = []
@@ -315,7 +326,7 @@ class TimedStore(PageTaker):
     def _read_ahead(self, now: i64) -> None:
         """Have messages read whose time is near, unless enough of them are in memory."""
         fine = self._index.fine
-        horizon: i64 = self._index.horizon()
+        horizon: i64 = self._index.horizon(now)
         if fine.first == NEVER:
             self._cursor = max(self._cursor, horizon)
             return
@@ -450,6 +461,7 @@ class TimedStore(PageTaker):
         for block in self._due:
             self._index.blocks.drop(block)
         self._due.clear()
+        self._due_left = 0
         self._front = b""
         self._due_at = 0
         self._far.clear()
