@@ -62,6 +62,20 @@ def test_a_queue_tells_what_is_ready_and_unacked_in_messages_and_body_octets(
     assert {key: table[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_what_waits_for_its_retry_is_delayed(node: Node, channel: ClientChannel, kind: str) -> None:
+    arguments = {"x-queue-type": kind, "x-delayed-retry-type": "all", "x-delayed-retry-min": 5000}
+    channel.declare_queue("q", durable=True, arguments=arguments)
+    channel.publish(b"1", key="q")
+    channel.publish(b"2", key="q")
+    got = channel.get("q")
+    assert got is not None
+    channel.nack(got.tag)
+    table = queue_table(node.vhost, node.queue("q"), NODE)
+    shown = [table[key] for key in ("messages", "messages_ready", "messages_delayed")]
+    assert shown == [2, 1, 1]
+
+
 def test_persistent_messages_are_those_a_durable_queue_was_given(node: Node, channel: ClientChannel) -> None:
     persistent = commands.Basic.Properties(delivery_mode=2)
     channel.declare_queue("q", durable=True)

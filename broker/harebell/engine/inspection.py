@@ -79,6 +79,8 @@ def queue_table(vhost: Vhost, queue: Queue, node: str) -> Table:
             _describe_quorum(table, queue, node, delayed)
         else:
             _describe_classic(table, queue)
+            if delayed > 0:
+                table["messages_delayed"] = delayed
     return table
 
 

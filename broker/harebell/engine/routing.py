@@ -107,7 +107,7 @@ def with_histories(queues: list[Queue]) -> list[Queue]:
 def any_keeping_all(queues: list[Queue]) -> bool:
     """Tell whether a transient message to these queues must be journaled like a persistent one."""
     for queue in queues:  # noqa: SIM110 - a generator costs more, compiled
-        if queue.keeps_all:
+        if queue.journals_all:
             return True
     return False
 

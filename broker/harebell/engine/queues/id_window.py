@@ -96,6 +96,7 @@ class IdWindow(Queue):
         self.known = known
         self.log = log
         self.keeps_all = True
+        self.journals_all = True
         self.claims = Claims(journal)
         self._dispatcher = dispatcher
         self._journal = journal

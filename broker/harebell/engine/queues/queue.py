@@ -81,7 +81,8 @@ class Queue(Destination):
         wakes_at: unix milliseconds when it wants to look at deadlines.
         ordered: True if messages leave in order of arrival.
         highest_level, absent_level: priorities told apart, and that of messages that say none.
-        keeps_all: True if it keeps transient messages as it does persistent ones.
+        keeps_all: True if it keeps messages in files of its own, and sees to what the journal keeps for them.
+        journals_all: True if it keeps transient messages as it does persistent ones.
         plain: True while no option asks for more than first in, first out.
         careful: True if messages for it must be looked at one by one before they are routed to it.
         ids: those of the messages it took lately, if it leaves out what is published again.
@@ -131,6 +132,7 @@ class Queue(Destination):
         self.policy: str | None = None
         self.operator_policy: str | None = None
         self.keeps_all: bool = False
+        self.journals_all: bool = type_name == "quorum"
         self.plain: bool = True
         self.careful: bool = False
         self.history: Queue | None = None

@@ -110,6 +110,7 @@ class StreamQueue(Queue):
         self.log = log
         self.plain = False
         self.keeps_all = True
+        self.journals_all = True
         self.next_position = log.next
         self.accounts = Accounts(journal, vhost, name)
         self.offsets = self.accounts.offsets
