@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+from harebell.cli.api import Api
 from tests.cli.conftest import Cli
+from tests.server.process import eventually
 
 
-def test_delayed_messages_are_listed_cancelled_and_delivered(cli: Cli, vhost: str) -> None:
+def test_delayed_messages_are_listed_cancelled_and_delivered(cli: Cli, api: Api, vhost: str) -> None:
     here = ("-p", vhost)
     assert cli.ok("delayed", "list", *here).out == "0 messages delayed\n"
     cli.ok(
@@ -25,6 +27,7 @@ def test_delayed_messages_are_listed_cancelled_and_delivered(cli: Cli, vhost: st
     assert cli.ok("delayed", "cancel", first, *here).out == f"cancelled {first}\n"
     assert cli("delayed", "cancel", first, *here).code == 65
     assert cli.ok("delayed", "deliver", second, *here).out == f"delivered {second}\n"
+    eventually(lambda: api.get("queues", vhost, "q")["messages"] == 1, "it is in the queue")
     assert json.loads(cli.ok("get", "q", *here, "-o", "json").out)[0]["payload"] == "2 h"
     assert cli.ok("delayed", "cancel", *here, "--exchange", "later").out == "cancelled 1 message\n"
     assert cli("delayed", "cancel", *here).code == 64

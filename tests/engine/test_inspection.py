@@ -64,7 +64,11 @@ def test_a_queue_tells_what_is_ready_and_unacked_in_messages_and_body_octets(
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_what_waits_for_its_retry_is_delayed(node: Node, channel: ClientChannel, kind: str) -> None:
-    arguments = {"x-queue-type": kind, "x-delayed-retry-type": "all", "x-delayed-retry-min": 5000}
+    arguments: FieldTable = {
+        "x-queue-type": kind,
+        "x-delayed-retry-type": "all",
+        "x-delayed-retry-min": 5000,
+    }
     channel.declare_queue("q", durable=True, arguments=arguments)
     channel.publish(b"1", key="q")
     channel.publish(b"2", key="q")
