@@ -65,8 +65,7 @@ def lost_windows(broker: Broker, store: Store, declared: set[int]) -> list[str]:
     Args:
         declared: numbers of the windows that the journal knows.
     """
-    recovered = store.recovered
-    if not recovered.missing and all(each.harmless for each in recovered.damage):
+    if not store.recovered.lossy:
         return []
     texts = [
         f"the ids that {'exchange' if ids.of_exchange else 'queue'} '{ids.owner_name}' in vhost "
@@ -112,8 +111,7 @@ def adopt_orphans(broker: Broker, store: Store, deleted: set[int], sentences: li
     leftover = store.streams.unopened()
     for queue_id in leftover:
         recovered.highest.setdefault(queue_id, 0)
-    lost = bool(recovered.missing) or any(not each.harmless for each in recovered.damage)
-    streams = leftover - deleted if lost else set()
+    streams = leftover - deleted if recovered.lossy else set()
     orphans = set(recovered.orphans) | streams
     if orphans:
         broker.ensure_vhost(DEFAULT_VHOST)

@@ -26,6 +26,7 @@ from tests.crash.workers import (
     Worker,
     declare,
     frames_of,
+    join_all,
     leave,
 )
 from tests.server.wire import Wire, decode, raw_frame
@@ -226,10 +227,7 @@ class FlowLedger:
         assert trickle is not None and hog is not None and switch is not None
         switch.ended.set()
         switch.join(20)
-        for client in (trickle, *self._workers, hog):
-            client.join(20)
-            if client.broken:
-                raise FlowBroken(f"{client.name}: {client.broken}")
+        join_all((trickle, *self._workers, hog), FlowBroken)
         if switch.broken:
             raise FlowBroken(f"{switch.broken}")
         self.timeouts += hog.timeouts

@@ -25,6 +25,7 @@ from tests.crash.workers import (
     declare,
     declare_marks,
     frames_of,
+    join_all,
     leave,
 )
 from tests.server.wire import Wire
@@ -186,10 +187,7 @@ class GroupsLedger:
         """
         trickle = self._trickle
         assert trickle is not None
-        for client in (trickle, *self._workers):
-            client.join(20)
-            if client.broken:
-                raise GroupsBroken(f"{client.name}: {client.broken}")
+        join_all((trickle, *self._workers), GroupsBroken)
         self._sent = trickle.sent
         self._judge(trickle)
         self._owed |= set(range(trickle.first, trickle.confirmed + 1)) - self._gone

@@ -27,6 +27,7 @@ from tests.crash.workers import (
     declare_marks,
     frames_of,
     headers_in,
+    join_all,
     leave,
     number_in,
 )
@@ -162,10 +163,7 @@ class RetriesLedger:
         """
         trickle = self._trickle
         assert trickle is not None
-        for client in (trickle, *self._workers):
-            client.join(20)
-            if client.broken:
-                raise RetriesBroken(f"{client.name}: {client.broken}")
+        join_all((trickle, *self._workers), RetriesBroken)
         self._sent = trickle.sent
         self._owed |= set(range(trickle.first, trickle.confirmed + 1))
         self._judge()

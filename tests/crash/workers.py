@@ -11,7 +11,7 @@ import random
 import select
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from pamqp import commands, frame, header
@@ -74,6 +74,18 @@ class Delivery:
             f"{self.number} (count {self.count}, came {self.came:.3f} to {self.worker.name}, "
             f"{self.answer or 'no answer'} {self.answered:.3f}{' for good' if self.firm else ''})"
         )
+
+
+def join_all(clients: Iterable[Client], broken: type[Exception]) -> None:
+    """Wait for clients whose broker was killed.
+
+    Raises:
+        broken: one of them found something wrong.
+    """
+    for client in clients:
+        client.join(20)
+        if client.broken:
+            raise broken(f"{client.name}: {client.broken}")
 
 
 def frames_of(publisher: int, number: int, exchange: str, key: str, headers: Table) -> bytes:

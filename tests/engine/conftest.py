@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.support.client import ClientChannel
+from tests.support.journal import DelayedJournal
 from tests.support.node import Node
+
+
+@pytest.fixture
+def journal() -> DelayedJournal:
+    """Everything is durable at once."""
+    journal = DelayedJournal()
+    journal.durable = 1 << 40
+    return journal
 
 
 @pytest.fixture

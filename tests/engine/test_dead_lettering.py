@@ -18,14 +18,6 @@ PERSISTENT = commands.Basic.Properties(delivery_mode=2)
 
 
 @pytest.fixture
-def journal() -> DelayedJournal:
-    """Everything is durable at once."""
-    journal = DelayedJournal()
-    journal.durable = 1 << 40
-    return journal
-
-
-@pytest.fixture
 def node(journal: DelayedJournal) -> Node:
     """A broker that knows the time."""
     node = Node(journal)

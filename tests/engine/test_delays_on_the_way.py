@@ -19,13 +19,6 @@ START = 1_700_000_000_000
 
 
 @pytest.fixture
-def journal() -> DelayedJournal:
-    journal = DelayedJournal()
-    journal.durable = 1 << 40
-    return journal
-
-
-@pytest.fixture
 def node(journal: DelayedJournal) -> Node:
     """A broker whose wall clock says something."""
     node = Node(journal)

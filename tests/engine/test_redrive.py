@@ -18,13 +18,6 @@ START = 1_700_000_000_000
 
 
 @pytest.fixture
-def journal() -> DelayedJournal:
-    journal = DelayedJournal()
-    journal.durable = 1 << 40
-    return journal
-
-
-@pytest.fixture
 def node(journal: DelayedJournal) -> Node:
     """A topic exchange, a work queue, and a queue of its dead letters."""
     node = Node(journal)

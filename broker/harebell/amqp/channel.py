@@ -212,7 +212,7 @@ class Channel:
         if self._plain and not route.careful and self.transaction is None:
             if route.error is not None:
                 raise route.error
-            persistent = self._persistent or route.keeps_all
+            persistent = self._persistent or route.journals_all
             message = Message(route.address, self._header, body, persistent)
             message.arrived = self.clock.wall
             lsn: i64 = 0

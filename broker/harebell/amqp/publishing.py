@@ -33,7 +33,7 @@ from harebell.engine.queues.queue import Queue
 from harebell.engine.routing import (
     Route,
     any_durable,
-    any_keeping_all,
+    any_journaling_all,
     enqueue_with_copies,
     known_already,
     with_histories,
@@ -174,7 +174,7 @@ def _made(
             queue.expect_deadlines()
     if asks_for_uid(route, queues):
         header = with_uid(properties, header, channel.connection.broker.uids, channel.clock.wall)
-    persistent = properties.delivery_mode == 2 or any_keeping_all(queues)
+    persistent = properties.delivery_mode == 2 or any_journaling_all(queues)
     message = Message(route.address, header, body, persistent)
     message.arrived = channel.clock.wall
     return message

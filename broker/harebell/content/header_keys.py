@@ -14,7 +14,7 @@ from librt.strings import read_i32_be
 from mypy_extensions import i64
 
 from harebell.content.scanning import FLAGS_AT, HAS_HEADERS, PROPERTIES_AT
-from harebell.content.table import decode_valid_table, value_end
+from harebell.content.table import decode_valid_table, find_in_table
 from harebell.errors import MalformedContent
 
 NO_KEY: Final = b""
@@ -97,21 +97,6 @@ def find_header(data: bytes, header: i64, end: i64, wanted: bytes) -> tuple[i64,
     if size < 0 or size > end - at:
         return -1, -1
     return find_in_table(data, at, at + size, wanted)
-
-
-def find_in_table(data: bytes, at: i64, end: i64, wanted: bytes) -> tuple[i64, i64]:
-    """Find an entry in the table content ``data[at:end]``; arguments and result as of ``find_header``."""
-    found: i64 = -1
-    found_end: i64 = -1
-    length: i64 = len(wanted)
-    while at < end:
-        value: i64 = at + 1 + data[at]
-        following = value_end(data, value, end)
-        if value - at - 1 == length and data[at + 1 : value] == wanted:
-            found = at
-            found_end = following
-        at = following
-    return found, found_end
 
 
 def _of_text(text: bytes) -> bytes:

@@ -27,12 +27,12 @@ from librt.strings import (
 )
 from mypy_extensions import i32, i64, u8
 
-from harebell.content.header_keys import find_in_table
 from harebell.content.table import (
     Table,
     decode_valid_table,
     decode_value,
     encode_table,
+    find_in_table,
     remove_entry,
     set_entry,
     validate_table,

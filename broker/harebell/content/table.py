@@ -375,29 +375,40 @@ def _encode_decimal(out: BytesWriter, value: Decimal) -> None:
     out.write(number.to_bytes(4, "big"))
 
 
-def find_entry(table: bytes, key: bytes) -> tuple[int, int] | None:
-    """Find a key in table content and give the offsets of its value, type octet included.
+def find_in_table(data: bytes, at: i64, end: i64, key: bytes) -> tuple[i64, i64]:
+    """Find a key in the table content ``data[at:end]``, without a slice.
 
     Of a key that comes twice the last one is given, as :func:`decode_table` has it.
+
+    Returns:
+        Where the entry, its key first, begins and ends; -1 twice if there is none.
 
     Raises:
         MalformedContent: the content is cut short or of an unknown type on its top level.
     """
     found: i64 = -1
     found_end: i64 = -1
-    pos: i64 = 0
-    end: i64 = len(table)
     size: i64 = len(key)
-    while pos < end:
-        value: i64 = pos + 1 + table[pos]
-        after = value_end(table, value, end)
-        if value - pos - 1 == size and table[pos + 1 : value] == key:
-            found = value
+    while at < end:
+        value: i64 = at + 1 + data[at]
+        after = value_end(data, value, end)
+        if value - at - 1 == size and data[at + 1 : value] == key:
+            found = at
             found_end = after
-        pos = after
+        at = after
+    return found, found_end
+
+
+def find_entry(table: bytes, key: bytes) -> tuple[int, int] | None:
+    """Find a key in table content and give the offsets of its value, type octet included.
+
+    Raises:
+        MalformedContent: as :func:`find_in_table`.
+    """
+    found, found_end = find_in_table(table, 0, len(table), key)
     if found < 0:
         return None
-    return found, found_end
+    return found + 1 + len(key), found_end
 
 
 def set_entry(table: bytes, key: bytes, raw_value: bytes) -> bytes:

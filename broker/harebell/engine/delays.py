@@ -24,7 +24,7 @@ from harebell.engine.queues.stock import Entry
 from harebell.engine.routing import (
     Routing,
     any_durable,
-    any_keeping_all,
+    any_journaling_all,
     enqueue,
     enqueue_again,
     traverse,
@@ -219,7 +219,7 @@ class Delays(DueSink):
             letter: True if it is a dead letter: the queue that gave it up knows its id, and takes it back.
         """
         journal = self._broker.journal
-        if any_keeping_all(targets):
+        if any_journaling_all(targets):
             message.persistent = True
         full: list[Queue] = []
         for target in targets:

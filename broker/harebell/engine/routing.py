@@ -42,7 +42,7 @@ class Route:
         exchange: the exchange published to; None for the default exchange or on error.
         queues: the queues that take the message, unless ``dynamic``.
         durable: True if any of the queues is durable.
-        keeps_all: True if any of them keeps transient messages too.
+        journals_all: True if any of them keeps transient messages too.
         mandatory, immediate: flags of the publish.
         dynamic: routing depends on more than the key and is done per message.
         arguments: the raw arguments it was worked out from.
@@ -69,7 +69,7 @@ class Route:
         self.exchange = exchange
         self.queues: list[Queue] = []
         self.durable: bool = False
-        self.keeps_all: bool = False
+        self.journals_all: bool = False
         self.mandatory: bool = mandatory
         self.immediate: bool = immediate
         self.dynamic: bool = False
@@ -86,7 +86,7 @@ class Route:
         queues = with_histories(queues)
         self.queues = queues
         self.durable = any_durable(queues)
-        self.keeps_all = any_keeping_all(queues)
+        self.journals_all = any_journaling_all(queues)
         for queue in queues:
             if queue.careful:
                 self.careful = True
@@ -104,7 +104,7 @@ def with_histories(queues: list[Queue]) -> list[Queue]:
     return queues + histories if histories else queues
 
 
-def any_keeping_all(queues: list[Queue]) -> bool:
+def any_journaling_all(queues: list[Queue]) -> bool:
     """Tell whether a transient message to these queues must be journaled like a persistent one."""
     for queue in queues:  # noqa: SIM110 - a generator costs more, compiled
         if queue.journals_all:
@@ -242,7 +242,7 @@ def enqueue(
 
 def enqueue_again(message: Message, queues: list[Queue], journal: Journal) -> None:
     """Give a message that was published before to queues, whatever ids they know; none may refuse it."""
-    if any_keeping_all(queues):
+    if any_journaling_all(queues):
         message.persistent = True
     if message.persistent and any_durable(queues):
         journal.begin_message(message)

@@ -123,6 +123,11 @@ class Recovered:
         self._unflagged = False
 
     @property
+    def lossy(self) -> bool:
+        """True if something is lost that the journal held."""
+        return bool(self.missing) or any(not each.harmless for each in self.damage)
+
+    @property
     def clean(self) -> bool:
         """True if the node stopped in order and nothing is damaged, so that flags can be trusted."""
         return self._stopped and not self.damage and not self.missing and not self._unflagged

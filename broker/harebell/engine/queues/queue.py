@@ -132,7 +132,7 @@ class Queue(Destination):
         self.policy: str | None = None
         self.operator_policy: str | None = None
         self.keeps_all: bool = False
-        self.journals_all: bool = type_name == "quorum"
+        self.journals_all: bool = False
         self.plain: bool = True
         self.careful: bool = False
         self.history: Queue | None = None

@@ -45,6 +45,7 @@ class StockedQueue(Queue):
         self._residency = dispatcher.residency
         self._pager = dispatcher.residency.pager
         self._quorum: bool = type_name == "quorum"
+        self.journals_all = self._quorum
         self._store: Stock = (
             PriorityStore(self, self._residency, max_priority, 0, False)
             if max_priority >= 0
