@@ -21,19 +21,20 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pamqp import commands, frame
 
-from bench.arguments import brokers, parser_for
+from bench import columns
+from bench.arguments import parser_for
 from bench.brokers import Broker
 from bench.client import CHANNEL, Client
 from bench.disk import measured
 from bench.errors import BenchError
 from bench.processes import peak_octets, resident_octets
-from bench.report import machine, markdown, number, write_json
+from bench.report import say
 from harebell.perf.options import parse_range
 
 QUEUE: Final = "harebell-bench-delays"
@@ -51,18 +52,11 @@ TIME_AT: Final = 4 + 8 + 2 + 4 + 1 + 12 + 1
 
 
 @dataclass
-class Figures:
+class Figures(columns.Figures):
     """What was measured of one broker: rates a second, memory, lateness in ms, times in s."""
 
-    messages: int
     publish: float = 0.0
-    memory_mib: float = 0.0
-    restart: float = 0.0
-    memory_after_mib: float = 0.0
-    peak_mib: float = 0.0
     came: int = 0
-    twice: int = 0
-    early: int = 0
     late_p50: float = 0.0
     late_p99: float = 0.0
     late_most: float = 0.0
@@ -178,28 +172,19 @@ def take(broker: Broker, figures: Figures, messages: int, last: int) -> int:
     return ended
 
 
-def say(broker: Broker, text: str) -> None:
-    """Tell what happens now."""
-    print(f"{broker.label}: {text}", file=sys.stderr, flush=True)
-
-
-def tables(results: dict[str, Figures]) -> str:
-    """Return the figures as Markdown, a broker in each column."""
-    rows = (
-        ("publish, msg/s", "publish"),
-        ("memory above idle, MiB", "memory_mib"),
-        ("peak memory, MiB", "peak_mib"),
-        ("killed: first answer, s", "restart"),
-        ("memory after that, MiB", "memory_after_mib"),
-        ("too early", "early"),
-        ("twice", "twice"),
-        ("late, p50, ms", "late_p50"),
-        ("late, p99, ms", "late_p99"),
-        ("late at most, ms", "late_most"),
-        ("due at one moment, msg/s", "burst"),
-    )
-    lines = [[text, *(number(getattr(one, name)) for one in results.values())] for text, name in rows]
-    return "\n".join(markdown(["", *results], "l" + "r" * len(results), lines))
+ROWS: Final = (
+    ("publish, msg/s", "publish"),
+    ("memory above idle, MiB", "memory_mib"),
+    ("peak memory, MiB", "peak_mib"),
+    ("killed: first answer, s", "restart"),
+    ("memory after that, MiB", "memory_after_mib"),
+    ("too early", "early"),
+    ("twice", "twice"),
+    ("late, p50, ms", "late_p50"),
+    ("late, p99, ms", "late_p99"),
+    ("late at most, ms", "late_most"),
+    ("due at one moment, msg/s", "burst"),
+)
 
 
 def main() -> int:
@@ -220,18 +205,8 @@ def arguments() -> argparse.Namespace:
 
 def compare(given: argparse.Namespace, data: Path) -> int:
     """Measure every build, print the table, write the JSON, and return the exit code. Raises BenchError."""
-    results: dict[str, Figures] = {}
-    for broker in brokers(given, data, rabbitmq=False):
-        try:
-            broker.start()
-            results[broker.label] = measure(broker, given)
-        finally:
-            broker.stop()
-    text = f"{given.messages:,} of {given.size} octets, delayed {given.delay} ms"
-    print(f"\n{tables(results)}\n\n{machine()}; cores: {given.cpus}; {text}")
-    samples = {label: asdict(one) for label, one in results.items()}
-    write_json(given.json, {"machine": machine(), "samples": samples, "arguments": vars(given)})
-    return 1 if given.check and any(one.early or one.twice for one in results.values()) else 0
+    shape = f"{given.messages:,} of {given.size} octets, delayed {given.delay} ms"
+    return columns.measure_builds(given, data, measure, ROWS, shape)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from bench.disk import measured
 from bench.errors import BenchError
 from bench.load import Load, pick
 from bench.processes import peak_octets, resident_octets
-from bench.report import machine, markdown, number, write_json
+from bench.report import machine, markdown, number, say, write_json
 from harebell.perf.options import parse_range
 
 QUEUE = "harebell-bench-expiry"
@@ -124,11 +124,6 @@ def wait_for_all(client: Client, messages: int) -> None:
 def counted(messages: int) -> tuple[str, ...]:
     """Return the options of a run that ends after ``messages``, or fails to in time."""
     return ("--count", str(messages), "--duration", LIMIT_SECONDS)
-
-
-def say(broker: Broker, text: str) -> None:
-    """Tell what happens now."""
-    print(f"{broker.label}: {text}", file=sys.stderr, flush=True)
 
 
 def tables(results: dict[str, Figures]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,11 @@ def missed_floors(rows: list[Row], contestants: list[Broker], samples: Samples) 
         if row.floor is not None and (times is None or times < row.floor):
             missed.append(f"below the floor: {row.name} is {times or 0:.1f}x, promised {row.floor:g}x")
     return missed
+
+
+def say(broker: Broker, text: str) -> None:
+    """Tell what happens now."""
+    print(f"{broker.label}: {text}", file=sys.stderr, flush=True)
 
 
 def number(value: float) -> str:

@@ -22,7 +22,7 @@ from bench.disk import check_same_disk, measured
 from bench.errors import BenchError
 from bench.load import Load, pick
 from bench.processes import peak_octets
-from bench.report import Row, Samples, machine, missed_floors, note, table, write_json
+from bench.report import Row, Samples, machine, missed_floors, note, say, table, write_json
 
 QUEUE = "harebell-bench-restart"
 LIMIT_SECONDS = "900"
@@ -151,11 +151,6 @@ def drain(broker: Broker, load: Load, messages: int) -> float:
     with Client(broker.port) as client:
         client.delete(QUEUE)
     return pick(done, ("received_per_s",))
-
-
-def say(broker: Broker, text: str) -> None:
-    """Tell what happens now."""
-    print(f"{broker.label}: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,19 +17,21 @@ import argparse
 import struct
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pamqp import commands, frame, header
+from pamqp.common import FieldTable
 
-from bench.arguments import brokers, parser_for
+from bench import columns
+from bench.arguments import parser_for
 from bench.brokers import Broker
 from bench.client import CHANNEL, MAX_READ, Client
 from bench.disk import measured
 from bench.errors import BenchError
 from bench.processes import peak_octets, resident_octets
-from bench.report import machine, markdown, number, write_json
+from bench.report import say
 
 QUEUE: Final = "harebell-bench-retries"
 WINDOW: Final = 20_000
@@ -44,19 +46,12 @@ NUMBER: Final = struct.Struct(">q")
 
 
 @dataclass
-class Figures:
+class Figures(columns.Figures):
     """What was measured of one broker: memory in MiB, times in s, rates a second."""
 
-    messages: int
     failed: float = 0.0
-    memory_mib: float = 0.0
-    peak_mib: float = 0.0
-    restart: float = 0.0
-    memory_after_mib: float = 0.0
     back: float = 0.0
     peak_back_mib: float = 0.0
-    early: int = 0
-    twice: int = 0
 
 
 class Worker(Client):
@@ -64,7 +59,7 @@ class Worker(Client):
 
     def prepare(self, kind: str, wait: int) -> None:
         """Declare the queue, whose messages wait so many milliseconds."""
-        arguments = {
+        arguments: FieldTable = {
             "x-queue-type": kind,
             "x-delayed-retry-type": "all",
             "x-delayed-retry-min": wait,
@@ -154,26 +149,17 @@ def come_back(broker: Broker, figures: Figures, due: float) -> None:
         raise BenchError(f"{figures.messages:,} failed, and {sum(seen):,} came back")
 
 
-def say(broker: Broker, text: str) -> None:
-    """Tell what happens now."""
-    print(f"{broker.label}: {text}", file=sys.stderr, flush=True)
-
-
-def tables(results: dict[str, Figures]) -> str:
-    """Return the figures as Markdown, a broker in each column."""
-    rows = (
-        ("taken and failed, msg/s", "failed"),
-        ("waiting: memory above idle, MiB", "memory_mib"),
-        ("peak until then, MiB", "peak_mib"),
-        ("killed: first answer, s", "restart"),
-        ("memory after that, MiB", "memory_after_mib"),
-        ("back, msg/s", "back"),
-        ("peak until then, MiB", "peak_back_mib"),
-        ("too early", "early"),
-        ("twice", "twice"),
-    )
-    lines = [[text, *(number(getattr(one, name)) for one in results.values())] for text, name in rows]
-    return "\n".join(markdown(["", *results], "l" + "r" * len(results), lines))
+ROWS: Final = (
+    ("taken and failed, msg/s", "failed"),
+    ("waiting: memory above idle, MiB", "memory_mib"),
+    ("peak until then, MiB", "peak_mib"),
+    ("killed: first answer, s", "restart"),
+    ("memory after that, MiB", "memory_after_mib"),
+    ("back, msg/s", "back"),
+    ("peak until then, MiB", "peak_back_mib"),
+    ("too early", "early"),
+    ("twice", "twice"),
+)
 
 
 def main() -> int:
@@ -193,18 +179,8 @@ def arguments() -> argparse.Namespace:
 
 def compare(given: argparse.Namespace, data: Path) -> int:
     """Measure every build, print the table, write the JSON, and return the exit code. Raises BenchError."""
-    results: dict[str, Figures] = {}
-    for broker in brokers(given, data, rabbitmq=False):
-        try:
-            broker.start()
-            results[broker.label] = measure(broker, given)
-        finally:
-            broker.stop()
-    text = f"{given.messages:,} of {given.size} octets, {given.kind}, waiting {given.wait} s"
-    print(f"\n{tables(results)}\n\n{machine()}; cores: {given.cpus}; {text}")
-    samples = {label: asdict(one) for label, one in results.items()}
-    write_json(given.json, {"machine": machine(), "samples": samples, "arguments": vars(given)})
-    return 1 if given.check and any(one.early or one.twice for one in results.values()) else 0
+    shape = f"{given.messages:,} of {given.size} octets, {given.kind}, waiting {given.wait} s"
+    return columns.measure_builds(given, data, measure, ROWS, shape)
 
 
 if __name__ == "__main__":

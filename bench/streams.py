@@ -38,6 +38,7 @@ from bench.report import (
     missed_floors,
     note,
     number,
+    say,
     table,
     write_json,
 )
@@ -226,11 +227,6 @@ def check_retention(broker: Broker) -> None:
         (first,) = client.offsets(QUEUE, "first", 1)
     if first == 0:
         raise BenchError(f"{broker.label} deleted nothing of the stream: try more --seconds")
-
-
-def say(broker: Broker, text: str) -> None:
-    """Tell what happens now."""
-    print(f"{broker.label}: {text}", file=sys.stderr, flush=True)
 
 
 def shares(samples: Samples, label: str) -> dict[str, float]:
